@@ -1,0 +1,1 @@
+"""Vigil: a watch over clinical models at work."""

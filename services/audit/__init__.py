@@ -1,0 +1,1 @@
+"""Every record becomes a ledger row that can be proved."""

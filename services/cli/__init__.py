@@ -1,0 +1,1 @@
+"""The command `vigil`, one file per group of commands."""

@@ -1,0 +1,1 @@
+"""What the system knows, with no way to touch the world."""

@@ -1,0 +1,97 @@
+"""Every error says who must act: the sender, the engineer on call, or the person at the terminal."""
+
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """How a process ends; a supervisor restarts every code but OK, CONFIGURATION and STOP."""
+
+    OK = 0
+    FINDING = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    STOP = 6
+    CRASH = 70
+    INTERRUPTED = 130
+
+
+class Reason(StrEnum):
+    """Why a message, or an entry of one, was refused; the code that a dead letter carries."""
+
+    JSON_SYNTAX = "JSON_SYNTAX"
+    JSON_NONFINITE = "JSON_NONFINITE"
+    JSON_DUP_KEY = "JSON_DUP_KEY"
+    JSON_DEPTH = "JSON_DEPTH"
+    NUM_OVERFLOW = "NUM_OVERFLOW"
+    NUM_UNDERFLOW = "NUM_UNDERFLOW"
+    NUM_RANGE = "NUM_RANGE"
+    TOO_LARGE = "TOO_LARGE"
+    ENCODING = "ENCODING"
+    BAD_CHAR = "BAD_CHAR"
+    FHIR_TYPE = "FHIR_TYPE"
+    FHIR_STATUS = "FHIR_STATUS"
+    FHIR_CODE = "FHIR_CODE"
+    FHIR_ID = "FHIR_ID"
+    CODE_CONFLICT = "CODE_CONFLICT"
+    SUBJECT = "SUBJECT"
+    VALUE_CHOICE = "VALUE_CHOICE"
+    VALUE_TYPE = "VALUE_TYPE"
+    MODIFIER_EXT = "MODIFIER_EXT"
+    UNIT_IMPLAUSIBLE = "UNIT_IMPLAUSIBLE"
+    UNIT_DIMENSION = "UNIT_DIMENSION"
+    UNIT_UNKNOWN = "UNIT_UNKNOWN"
+    RANGE = "RANGE"
+    DEMOG = "DEMOG"
+    TIME_FUTURE = "TIME_FUTURE"
+    TIME_FORMAT = "TIME_FORMAT"
+    KEY_MISMATCH = "KEY_MISMATCH"
+    HEADER = "HEADER"
+    TOMBSTONE = "TOMBSTONE"
+    AVRO_SYNTAX = "AVRO_SYNTAX"
+    SCHEMA_UNKNOWN = "SCHEMA_UNKNOWN"
+    UNEXPECTED = "UNEXPECTED"
+
+
+class VigilError(Exception):
+    """Every error that Vigil raises on purpose."""
+
+
+class Retry(VigilError):  # noqa: N818 - it names what to do
+    """A door is shut for now: the process leaves and its next life tries again."""
+
+
+class Stop(VigilError):  # noqa: N818 - it names what to do
+    """Going on would make state wrong: the process ends with exit code 6 and stays down."""
+
+
+class Refusal(VigilError):  # noqa: N818 - a refusal is an answer, not a fault of ours
+    """The sender's message cannot be used.
+
+    Args:
+        reason: the code.
+        place: where in the message, as a path such as `Observation.valueQuantity.code` or
+            `byte 17`; never a value.
+    """
+
+    def __init__(self, reason: Reason, place: str) -> None:
+        super().__init__(f"{reason} at {place}")
+        self.reason = reason
+        self.place = place
+
+
+class CommandError(VigilError):
+    """A command cannot do what it was asked; the text is for the person at the terminal.
+
+    Args:
+        what: what happened and why, one sentence.
+        remedy: what to do about it, one sentence.
+        exit_code: how the command ends.
+    """
+
+    def __init__(self, what: str, remedy: str, exit_code: ExitCode) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.exit_code = exit_code

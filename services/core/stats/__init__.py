@@ -1,0 +1,1 @@
+"""Estimates and the sketches and intervals they stand on."""

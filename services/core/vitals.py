@@ -1,0 +1,42 @@
+"""The measured variables: their names and their order on the wire and in the model."""
+
+from typing import Final
+
+VITALS: Final = ("HR", "O2Sat", "Temp", "SBP", "MAP", "DBP", "Resp", "EtCO2")
+"""Bedside vital signs, in the order of the PhysioNet 2019 challenge."""
+
+LABS: Final = (
+    "BaseExcess",
+    "HCO3",
+    "FiO2",
+    "pH",
+    "PaCO2",
+    "SaO2",
+    "AST",
+    "BUN",
+    "Alkalinephos",
+    "Calcium",
+    "Chloride",
+    "Creatinine",
+    "Bilirubin_direct",
+    "Glucose",
+    "Lactate",
+    "Magnesium",
+    "Phosphate",
+    "Potassium",
+    "Bilirubin_total",
+    "TroponinI",
+    "Hct",
+    "Hgb",
+    "PTT",
+    "WBC",
+    "Fibrinogen",
+    "Platelets",
+)
+"""Laboratory values, in the order of the PhysioNet 2019 challenge."""
+
+VARIABLES: Final = VITALS + LABS
+"""All 34 variables. A variable's place here is its number on the wire: never reorder, only append."""
+
+VARIABLE_INDEX: Final = {name: index for index, name in enumerate(VARIABLES)}
+"""From a variable's name to its number."""

@@ -1,0 +1,1 @@
+"""Events in, predictions and alerts out."""

@@ -1,0 +1,1 @@
+"""A hospital to try Vigil on: simulated wards and replay of recorded patients."""

@@ -1,0 +1,1 @@
+"""Recorded data in, a model bundle out."""
