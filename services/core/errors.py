@@ -1,4 +1,4 @@
-"""Every error says who must act: the sender, the engineer on call, or the person at the terminal."""
+"""Every error says who must act: the sender, the engineer on call, the person at the terminal."""
 
 from enum import IntEnum, StrEnum
 

@@ -1,4 +1,4 @@
-"""Every message that travels on a topic, frozen and typed; `schemas/events` tells outsiders the same.
+"""Every message that travels on a topic, frozen and typed; `schemas/events` tells outsiders too.
 
 Times are integers, microseconds since the epoch, UTC. Columns with one number per reading or per
 entry are packed little-endian bytes (`schemas/events/*.avsc` names each layout); numpy reads them

@@ -36,7 +36,21 @@ LABS: Final = (
 """Laboratory values, in the order of the PhysioNet 2019 challenge."""
 
 VARIABLES: Final = VITALS + LABS
-"""All 34 variables. A variable's place here is its number on the wire: never reorder, only append."""
+"""All 34 variables. A variable's place here is its number on the wire: append, never reorder."""
 
 VARIABLE_INDEX: Final = {name: index for index, name in enumerate(VARIABLES)}
 """From a variable's name to its number."""
+
+UNITS: Final = dict(
+    zip(
+        VARIABLES,
+        (
+            *("/min", "%", "Cel", "mm[Hg]", "mm[Hg]", "mm[Hg]", "/min", "mm[Hg]"),
+            *("mmol/L", "mmol/L", "1", "[pH]", "mm[Hg]", "%", "U/L", "mg/dL", "U/L", "mg/dL"),
+            *("mmol/L", "mg/dL", "mg/dL", "mg/dL", "mmol/L", "mg/dL", "mg/dL", "mmol/L"),
+            *("mg/dL", "ng/mL", "%", "g/dL", "s", "10*3/uL", "mg/dL", "10*3/uL"),
+        ),
+        strict=True,
+    )
+)
+"""From a variable's name to the UCUM code in which the model reads it."""

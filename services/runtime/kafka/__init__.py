@@ -1,0 +1,1 @@
+"""The one door to Kafka: groups, transactions, plain readers and writers, administration."""

@@ -1,0 +1,122 @@
+"""Questions to the cluster and changes of its topics."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from services.core.errors import Retry
+from services.runtime.kafka.client import QUIET, Options, shut_doors_raise_retry
+
+TIMEOUT_S: Final = 10.0
+
+
+class TopicState(msgspec.Struct, frozen=True):
+    """A topic as the cluster has it."""
+
+    name: str
+    topic_id: str  # 32 hex digits
+    partitions: int
+    config: Mapping[str, str]  # settings that differ from the cluster's defaults
+
+
+def cluster_id(bootstrap: str, timeout_s: float) -> str:
+    """Ask a cluster for its name; the sign that it lives.
+
+    Raises:
+        Retry: no answer within `timeout_s`.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
+    with shut_doors_raise_retry("describe cluster"):
+        answer = admin.describe_cluster(request_timeout=timeout_s).result(timeout_s)
+    return str(answer.cluster_id)
+
+
+def topics(options: Options) -> dict[str, TopicState]:
+    """Describe every topic that the client may see, the cluster's own left out.
+
+    Raises:
+        Retry: no answer.
+    """
+    admin = AdminClient({**options, **QUIET})
+    with shut_doors_raise_retry("list topics"):
+        names = [n for n in admin.list_topics(timeout=TIMEOUT_S).topics if not n.startswith("__")]
+        if not names:
+            return {}
+        described = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
+        resources = {n: ConfigResource(ResourceType.TOPIC, n) for n in names}
+        configs = admin.describe_configs(list(resources.values()), request_timeout=TIMEOUT_S)
+        return {
+            name: TopicState(
+                name=name,
+                topic_id=topic_id_hex(described[name].result(TIMEOUT_S).topic_id),
+                partitions=len(described[name].result(TIMEOUT_S).partitions),
+                config={
+                    k: str(v.value)
+                    for k, v in configs[resources[name]].result(TIMEOUT_S).items()
+                    if not v.is_default
+                },
+            )
+            for name in names
+        }
+
+
+def topic_id_hex(topic_id: object) -> str:
+    """Write the client's topic id as 32 hex digits."""
+    bits = (topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits())  # type: ignore[attr-defined]  # the client's stubs lack its Uuid
+    return UUID(int=(bits[0] % (1 << 64)) << 64 | bits[1] % (1 << 64)).hex
+
+
+def create_topic(
+    options: Options, name: str, *, partitions: int, config: Mapping[str, str], replicas: int = -1
+) -> None:
+    """Create a topic; replicas of -1 are the cluster's default.
+
+    Raises:
+        Retry: no answer, or the cluster refused.
+    """
+    admin = AdminClient({**options, **QUIET})
+    topic = NewTopic(
+        name, num_partitions=partitions, replication_factor=replicas, config=dict(config)
+    )
+    with shut_doors_raise_retry("create topic"):
+        admin.create_topics([topic], request_timeout=TIMEOUT_S)[name].result(TIMEOUT_S)
+
+
+def set_config(options: Options, name: str, config: Mapping[str, str]) -> None:
+    """Set settings of a topic, leaving its others; raises as `create_topic` does."""
+    admin = AdminClient({**options, **QUIET})
+    entries = [
+        ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+    with shut_doors_raise_retry("alter topic"):
+        admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource].result(
+            TIMEOUT_S
+        )
+
+
+def partitions_of(options: Options, names: list[str]) -> list[tuple[str, int]]:
+    """List every partition of the named topics.
+
+    Raises:
+        Retry: no answer, or a topic does not exist (`vigil topics apply` creates it).
+    """
+    try:
+        known = AdminClient({**options, **QUIET}).list_topics(timeout=TIMEOUT_S).topics
+    except KafkaException:
+        raise Retry("Kafka: no answer to the list of topics") from None
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise Retry(f"Kafka: topic {missing[0]} does not exist; run `vigil topics apply`")
+    return [(name, p) for name in names for p in sorted(known[name].partitions)]

@@ -1,0 +1,113 @@
+"""A member of a consumer group: reads committed records, and is told what it gains and loses."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from services.core.errors import Retry
+from services.runtime.kafka.client import QUIET, Options, record_of, shut_doors_raise_retry
+from services.runtime.ports import Record
+
+Partition = tuple[str, int]
+OnChange = Callable[[Sequence[Partition]], None]
+
+DRAIN_RECORDS: Final = 500
+COMMITTED_TIMEOUT_S: Final = 10.0
+
+
+class GroupReader:
+    """Reads the partitions that the group assigns to this member.
+
+    The callbacks run inside `read` and `drain`, on the caller's thread. `gained` must leave the
+    partitions ready to be consumed; `revoked` is the last moment at which offsets can be
+    committed; `lost` tells that this moment has passed.
+    """
+
+    def __init__(self, options: Options, *, group: str, instance: str, topics: list[str]) -> None:
+        self._consumer = Consumer(
+            {
+                **options,
+                **QUIET,
+                "group.id": group,
+                "group.instance.id": instance,
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 1500,
+                "partition.assignment.strategy": "range",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
+                "fetch.queue.backoff.ms": 5,
+                "fetch.message.max.bytes": 4 << 20,
+            }
+        )
+        self._topics = topics
+
+    def join(self, *, gained: OnChange, revoked: OnChange, lost: OnChange) -> None:
+        """Join the group; the callbacks come from `read` and `drain`."""
+
+        def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            gained([(p.topic, p.partition) for p in partitions])
+            consumer.assign(self._at_committed(partitions))
+
+        def on_revoke(_: Consumer, partitions: list[TopicPartition]) -> None:
+            revoked([(p.topic, p.partition) for p in partitions])
+
+        def on_lost(_: Consumer, partitions: list[TopicPartition]) -> None:
+            lost([(p.topic, p.partition) for p in partitions])
+
+        with shut_doors_raise_retry("subscribe"):
+            self._consumer.subscribe(
+                self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost
+            )
+
+    def _at_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Place partitions at the group's stable offsets.
+
+        A read_committed member asks for stable offsets: the broker answers only when no
+        transaction with a pending commit of this group is open, so that an offset never runs
+        ahead of its outputs.
+        """
+        return self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S)
+
+    def read(self, timeout_s: float) -> list[Record]:
+        """Wait at most `timeout_s` for a record and take what has arrived with it.
+
+        `consume(n, timeout)` would wait for n records or the whole timeout; this does not.
+
+        Raises:
+            Retry: the client failed.
+        """
+        with shut_doors_raise_retry("poll"):
+            message = self._consumer.poll(timeout_s)
+        return [] if message is None else [record_of(message), *self.drain()]
+
+    def drain(self) -> list[Record]:
+        """Take what has already arrived, at most DRAIN_RECORDS, without waiting."""
+        with shut_doors_raise_retry("consume"):
+            return [record_of(message) for message in self._consumer.consume(DRAIN_RECORDS, 0)]
+
+    def metadata(self) -> Any:
+        """Give what a transaction needs to commit for this member."""
+        return self._consumer.consumer_group_metadata()
+
+    def lag(self) -> dict[Partition, int]:
+        """Say per assigned partition how far the position is behind the last end that was heard.
+
+        At rest it is 0 or 1: a commit marker takes an offset too.
+        """
+        behind = {}
+        for place in self._consumer.position(self._consumer.assignment()):
+            low, high = self._consumer.get_watermark_offsets(place, cached=True)
+            behind[(place.topic, place.partition)] = max(0, high - max(place.offset, low))
+        return behind
+
+    def close(self) -> None:
+        """Leave; `revoked` is called first for what is still held."""
+        try:
+            with shut_doors_raise_retry("close"):
+                self._consumer.close()
+        except RuntimeError as error:
+            raise Retry("Kafka: the reader was closed before") from error

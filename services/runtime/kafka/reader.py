@@ -1,0 +1,137 @@
+"""A reader outside any group: it is told where to start, and it knows when it reached an end."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from services.core.errors import Retry
+from services.runtime.kafka.client import QUIET, Options, record_of, shut_doors_raise_retry
+from services.runtime.ports import Record
+
+BATCH_RECORDS: Final = 1000
+WATERMARK_TIMEOUT_S: Final = 10.0
+Partition = tuple[str, int]
+
+
+class Reader:
+    """Reads committed records of given partitions from given offsets, until told otherwise."""
+
+    def __init__(self, options: Options, starts: Mapping[Partition, int]) -> None:
+        """Begin to read.
+
+        Args:
+            options: of the cluster.
+            starts: per (topic, partition) the first offset wanted.
+        """
+        self._reached = dict(starts)
+        self._consumer = Consumer(
+            {
+                **options,
+                **QUIET,
+                # Never used to commit; the client insists on a name.
+                "group.id": "vigil-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 20,
+                "fetch.message.max.bytes": 4 << 20,
+            }
+        )
+        self._consumer.assign([TopicPartition(t, p, at) for (t, p), at in starts.items()])
+
+    def read(self, timeout_s: float) -> list[Record]:
+        """Wait at most `timeout_s` for a record and take what has arrived with it.
+
+        Raises:
+            Retry: the client failed.
+        """
+        with shut_doors_raise_retry("poll"):
+            first = self._consumer.poll(timeout_s)
+            if first is None:
+                return []
+            messages = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
+        records = []
+        for message in messages:
+            error = message.error()
+            place = (message.topic() or "", message.partition() or 0)
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client names it so
+                self._reached[place] = max(self._reached[place], message.offset() or 0)
+                continue
+            record = record_of(message)
+            self._reached[place] = record.offset + 1
+            records.append(record)
+        return records
+
+    def reached(self) -> Mapping[Partition, int]:
+        """Say per partition up to which offset (exclusive) everything readable has been given."""
+        return dict(self._reached)
+
+    def close(self) -> None:
+        """Let go of the partitions."""
+        self._consumer.close()
+
+
+def ends(options: Options, partitions: list[Partition]) -> dict[Partition, int]:
+    """Ask for high watermarks: the end of each log, open transactions included.
+
+    Raises:
+        Retry: the broker did not answer.
+    """
+    return {place: high for place, (_, high) in _watermarks(options, partitions, stable=False)}
+
+
+def starts(options: Options, partitions: list[Partition]) -> dict[Partition, int]:
+    """Ask for the first offset that each log still holds; raises as `ends` does."""
+    return {place: low for place, (low, _) in _watermarks(options, partitions, stable=False)}
+
+
+def stable_ends(options: Options, partitions: list[Partition]) -> dict[Partition, int]:
+    """Ask for last stable offsets: where a reader of committed records must stop for now."""
+    return {place: high for place, (_, high) in _watermarks(options, partitions, stable=True)}
+
+
+def scan(options: Options, partitions: list[Partition], *, patience_s: float) -> Iterator[Record]:
+    """Read what partitions hold now, from their starts to their present stable ends.
+
+    Args:
+        options: of the cluster.
+        partitions: (topic, partition) each.
+        patience_s: how long to wait without any record before giving up.
+
+    Raises:
+        Retry: the broker went away, or the ends were not reached in time.
+    """
+    goals = stable_ends(options, partitions)
+    reader = Reader(options, starts(options, partitions))
+    try:
+        while any(reader.reached()[place] < goal for place, goal in goals.items()):
+            before = reader.reached()
+            records = reader.read(patience_s)
+            if not records and reader.reached() == before:
+                raise Retry("Kafka: a partition could not be read to its end")
+            yield from (r for r in records if r.offset < goals[(r.topic, r.partition)])
+    finally:
+        reader.close()
+
+
+def _watermarks(
+    options: Options, partitions: list[Partition], *, stable: bool
+) -> Iterator[tuple[Partition, tuple[int, int]]]:
+    isolation = "read_committed" if stable else "read_uncommitted"
+    consumer = Consumer(
+        {**options, **QUIET, "group.id": "vigil-reader", "isolation.level": isolation}
+    )
+    try:
+        for topic, partition in partitions:
+            with shut_doors_raise_retry("list offsets"):
+                answer = consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S
+                )
+            if answer is None:
+                raise Retry("Kafka: no answer about the ends of a partition")
+            yield (topic, partition), answer
+    finally:
+        consumer.close()

@@ -1,0 +1,68 @@
+"""The shapes in which services and doors meet."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+Headers = tuple[tuple[str, bytes | None], ...]
+Row = tuple[bytes, bytes | None]
+"""A key of a table and its value; None deletes the key."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record as a topic holds it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A record to be written; without a partition the key's murmur2 chooses it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Headers = ()
+
+
+class Task(Protocol):
+    """The logic and the state of one input partition; the loop owns everything around it.
+
+    A task is deterministic: its outputs and its state are a function of the rows it was loaded
+    with and the records it was handed, in order, however they were cut into batches. It never
+    reads the clock. It is used by one thread and dropped when the partition is given up.
+    """
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Take one row of the changelog, oldest first, before any record; None deletes."""
+
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        """Turn records of the partition, in order, into outputs.
+
+        A record that cannot be used becomes a dead letter here. Whatever is raised ends the
+        process: the transaction is given up and the next life starts from the last one committed.
+
+        Raises:
+            Stop: going on would make state wrong; the process stays down.
+        """
+
+    def changes(self) -> Iterable[Row]:
+        """Give each row that changed since the last call; asked once per transaction."""
+
+
+class Stateless:
+    """The half of a task that has nothing to remember."""
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Nothing was ever written."""
+
+    def changes(self) -> Iterable[Row]:
+        """Nothing changed."""
+        return ()
