@@ -54,3 +54,21 @@ UNITS: Final = dict(
     )
 )
 """From a variable's name to the UCUM code in which the model reads it."""
+
+_POSITIVE: Final = (1e-9, float("inf"))
+
+USUAL: Final = dict.fromkeys(LABS, _POSITIVE) | {
+    "HR": (0.0, 300.0),
+    "O2Sat": (50.0, 100.0),
+    "Temp": (32.0, 44.0),
+    "SBP": (40.0, 300.0),
+    "MAP": (0.0, 250.0),
+    "DBP": (20.0, 200.0),
+    "Resp": (0.0, 60.0),
+    "EtCO2": _POSITIVE,
+    "BaseExcess": (float("-inf"), float("inf")),
+    "FiO2": (0.15, 1.0),
+    "Lactate": (1e-9, 30.0),
+    "WBC": (1e-9, 500.0),
+}
+"""Lowest and highest value, both included, that the model may see, in model units."""
