@@ -32,6 +32,8 @@ def shut_doors_raise_retry(doing: str) -> Iterator[None]:
         cause = error.args[0]
         name = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
         raise Retry(f"Kafka: {doing} failed ({name})") from None
+    except TimeoutError:  # of the future that the admin client's call returned
+        raise Retry(f"Kafka: no answer to {doing}") from None
 
 
 def record_of(message: Message) -> Record:
