@@ -49,8 +49,11 @@ class GroupReader:
         """Join the group; the callbacks come from `read` and `drain`."""
 
         def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            # The order matters: offsets first, then the state that belongs to them (event model,
+            # State). Asked the other way round, a commit in between would be missing in the state.
+            placed = self._at_committed(partitions)
             gained([(p.topic, p.partition) for p in partitions])
-            consumer.assign(self._at_committed(partitions))
+            consumer.assign(placed)
 
         def on_revoke(_: Consumer, partitions: list[TopicPartition]) -> None:
             revoked([(p.topic, p.partition) for p in partitions])

@@ -1,0 +1,84 @@
+"""State that survives: a changelog topic, written in the transaction that changes the state."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from services.core.errors import Retry
+from services.runtime.kafka.client import Options
+from services.runtime.kafka.reader import Reader, ends
+from services.runtime.ports import Row, Task
+
+PATIENCE_S: Final = 30.0
+"""How long an open transaction of a dead instance may hold up a restore."""
+READ_S: Final = 1.0
+
+
+def restore(options: Options, changelog: str, tasks: Mapping[int, Task]) -> int:
+    """Load tasks from their changelog partitions, and say how many rows that were.
+
+    Call it after the group's stable offsets were taken and before anything is consumed. It reads
+    committed rows up to the *high watermark* of this moment, not to the last stable offset: the
+    rows behind a committed offset are in the log already, while their commit marker may still be
+    on its way.
+
+    Args:
+        options: of the cluster.
+        changelog: the topic; its partition number is that of the task.
+        tasks: per partition number the fresh task to load.
+
+    Raises:
+        Retry: no row and no end came for PATIENCE_S.
+    """
+    goals = ends(options, [(changelog, partition) for partition in tasks])
+    reader = Reader(options, dict.fromkeys(goals, 0))
+    rows, idle_s = 0, 0.0
+    try:
+        while any(reader.reached()[place] < goal for place, goal in goals.items()):
+            before = reader.reached()
+            for record in reader.read(READ_S):
+                tasks[record.partition].load(record.key or b"", record.value)
+                rows += 1
+            idle_s = idle_s + READ_S if reader.reached() == before else 0.0
+            if idle_s >= PATIENCE_S:
+                raise Retry(f"the changelog {changelog} could not be read to its end")
+    finally:
+        reader.close()
+    return rows
+
+
+class Table:
+    """A dictionary that remembers which of its rows changed.
+
+    >>> table = Table()
+    >>> table[b"a"] = b"1"
+    >>> list(table.changes()), list(table.changes())
+    ([(b'a', b'1')], [])
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, bytes] = {}
+        self._changed: dict[bytes, None] = {}
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Take one row of the changelog; None deletes."""
+        if value is None:
+            self._rows.pop(key, None)
+        else:
+            self._rows[key] = value
+
+    def get(self, key: bytes) -> bytes | None:
+        """Give the row of a key, or None."""
+        return self._rows.get(key)
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self._rows[key] = value
+        self._changed[key] = None
+
+    def __delitem__(self, key: bytes) -> None:
+        del self._rows[key]
+        self._changed[key] = None
+
+    def changes(self) -> Iterable[Row]:
+        """Give each row that changed since the last call, in the order of first change."""
+        changed, self._changed = self._changed, {}
+        return [(key, self._rows.get(key)) for key in changed]

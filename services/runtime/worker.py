@@ -1,0 +1,194 @@
+"""The loop of every exactly-once service: poll, drain, handle, one Kafka transaction.
+
+A transaction holds the outputs, the changed rows of the state and the consumed offsets. The loop
+is crash-only: whatever is raised ends the process, the supervisor starts the next life, and its
+`init_transactions` aborts what was open. Retrying in place hangs for good after a broker outage.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from services.core.errors import ExitCode, Retry
+from services.runtime.kafka.client import Options
+from services.runtime.kafka.group import GroupReader, Partition
+from services.runtime.kafka.publisher import TransactionalPublisher
+from services.runtime.ports import Output, Record, Task
+from services.runtime.tables import restore
+
+POLL_S: Final = 0.1
+IDLE_COMMIT_S: Final = 0.005
+LONGEST_S: Final = 0.020
+COMMIT_TIMEOUT_S: Final = 5.0
+OPEN_TIMEOUT_S: Final = 10.0
+REPORT_S: Final = 1.0
+WATCHDOG_S: Final = 15.0
+WATCHDOG_STEP_S: Final = 0.5
+
+MakeTask = Callable[[int], Task]
+Clock = Callable[[], float]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Which topics a service joins to which changelog, and under which name."""
+
+    service: str
+    instance: int
+    inputs: tuple[str, ...]
+    changelog: str | None = None
+    transaction_timeout_ms: int = 5000
+
+
+class Meter(Protocol):
+    """What the loop tells about itself; must not raise and not block."""
+
+    def handled(self, records: Sequence[Record], outputs: Sequence[Output]) -> None:
+        """A batch went through the task; nothing is committed yet."""
+
+    def committed(self, seconds: float) -> None:
+        """A transaction was committed, so long after it began."""
+
+    def assigned(self, partitions: Sequence[Partition], rows: int) -> None:
+        """Partitions are held now and were restored from so many rows."""
+
+    def behind(self, lag: dict[Partition, int]) -> None:
+        """So many offsets lie before the position of each partition."""
+
+
+class Worker:
+    """Runs one instance of a service until it is told to stop."""
+
+    def __init__(
+        self, plan: Plan, options: Options, make_task: MakeTask, meter: Meter, clock: Clock
+    ) -> None:
+        """Make the clients; nothing is read yet.
+
+        Args:
+            plan: what is read and written.
+            options: of the cluster.
+            make_task: makes an empty task for a partition number.
+            meter: hears about progress.
+            clock: monotonic seconds; decides when to commit and nothing else.
+        """
+        name = f"{plan.service}-{plan.instance}"
+        self._plan, self._options = plan, options
+        self._make_task, self._meter, self._clock = make_task, meter, clock
+        self._publisher = TransactionalPublisher(
+            options, transactional_id=name, timeout_ms=plan.transaction_timeout_ms
+        )
+        self._reader = GroupReader(
+            options, group=plan.service, instance=name, topics=list(plan.inputs)
+        )
+        self._tasks: dict[int, Task] = {}
+        self._offsets: dict[Partition, int] = {}
+        self.began: float | None = None
+        """When the open transaction began; None while there is none."""
+        self._dead = False
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until `stopping` is set; then commit, leave the group and return.
+
+        Raises:
+            Retry: a door is shut. Call `die` and end the process.
+            Stop: from a task. The same.
+        """
+        self._publisher.open(OPEN_TIMEOUT_S)
+        self._reader.join(gained=self._gained, revoked=self._revoked, lost=self._lost)
+        report_at = self._clock()
+        while not stopping.is_set():
+            records = self._reader.read(POLL_S)
+            if records:
+                self._transact(records)
+            if self._clock() >= report_at:
+                self._meter.behind(self._reader.lag())
+                report_at = self._clock() + REPORT_S
+        self._reader.close()
+
+    def die(self) -> None:
+        """Leave the group without a word about offsets, so that others need not wait for it."""
+        self._dead = True
+        self._reader.close()
+
+    def _transact(self, records: list[Record]) -> None:
+        """Handle records and what arrives close behind them, and commit.
+
+        A light load commits when the queue was empty for IDLE_COMMIT_S, a heavy one after
+        LONGEST_S.
+        """
+        latest = self._clock() + LONGEST_S
+        while records:
+            self._handle(records)
+            rest_s = min(IDLE_COMMIT_S, latest - self._clock())
+            records = self._reader.read(rest_s) if rest_s > 0 else []
+        self._commit()
+
+    def _handle(self, records: list[Record]) -> None:
+        if self.began is None:
+            self._publisher.begin()
+            self.began = self._clock()
+        shares: dict[int, list[Record]] = {}
+        for record in records:
+            shares.setdefault(record.partition, []).append(record)
+            self._offsets[(record.topic, record.partition)] = record.offset + 1
+        for partition, share in shares.items():
+            outputs = list(self._tasks[partition].handle(share))
+            self._publisher.write(outputs)
+            self._meter.handled(share, outputs)
+
+    def _commit(self) -> None:
+        if self.began is None:
+            return
+        self._publisher.write(self._changed_rows())
+        self._publisher.commit(self._offsets, self._reader, COMMIT_TIMEOUT_S)
+        self._meter.committed(self._clock() - self.began)
+        self._offsets, self.began = {}, None
+
+    def _changed_rows(self) -> list[Output]:
+        if self._plan.changelog is None:
+            return []
+        return [
+            Output(self._plan.changelog, key, value, partition)
+            for partition, task in self._tasks.items()
+            for key, value in task.changes()
+        ]
+
+    def _gained(self, partitions: Sequence[Partition]) -> None:
+        fresh = {number: self._make_task(number) for _, number in partitions}
+        rows = restore(self._options, self._plan.changelog, fresh) if self._plan.changelog else 0
+        self._tasks.update(fresh)
+        self._meter.assigned(partitions, rows)
+
+    def _revoked(self, partitions: Sequence[Partition]) -> None:
+        # Never abort and go on: the state in memory would be ahead of the log.
+        if self._dead:
+            return
+        self._commit()
+        self._forget(partitions)
+
+    def _lost(self, _: Sequence[Partition]) -> None:
+        # Others may have committed for these partitions already; this life is over.
+        if not self._dead:
+            raise Retry("the group gave our partitions to another instance")
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        for _, number in partitions:
+            self._tasks.pop(number, None)
+
+
+def watch(worker: Worker, clock: Clock) -> threading.Thread:
+    """End the process when a transaction is open too long: librdkafka can ignore its timeouts."""
+
+    def check() -> None:
+        while True:
+            time.sleep(WATCHDOG_STEP_S)
+            began = worker.began
+            if began is not None and clock() - began > WATCHDOG_S:
+                os._exit(ExitCode.CRASH)
+
+    thread = threading.Thread(target=check, name="watchdog", daemon=True)
+    thread.start()
+    return thread
