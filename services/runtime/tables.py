@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from services.core.errors import Retry
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.reader import Reader, ends
 from services.runtime.ports import Row, Task
 
 PATIENCE_S: Final = 30.0
 """How long an open transaction of a dead instance may hold up a restore."""
-READ_S: Final = 1.0
 
 
 def restore(options: Options, changelog: str, tasks: Mapping[int, Task]) -> int:
@@ -31,16 +29,11 @@ def restore(options: Options, changelog: str, tasks: Mapping[int, Task]) -> int:
     """
     goals = ends(options, [(changelog, partition) for partition in tasks])
     reader = Reader(options, dict.fromkeys(goals, 0))
-    rows, idle_s = 0, 0.0
+    rows = 0
     try:
-        while any(reader.reached()[place] < goal for place, goal in goals.items()):
-            before = reader.reached()
-            for record in reader.read(READ_S):
-                tasks[record.partition].load(record.key or b"", record.value)
-                rows += 1
-            idle_s = idle_s + READ_S if reader.reached() == before else 0.0
-            if idle_s >= PATIENCE_S:
-                raise Retry(f"the changelog {changelog} could not be read to its end")
+        for record in reader.until(goals, patience_s=PATIENCE_S):
+            tasks[record.partition].load(record.key or b"", record.value)
+            rows += 1
     finally:
         reader.close()
     return rows

@@ -1,5 +1,6 @@
 """A reader outside any group: it is told where to start, and it knows when it reached an end."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -10,6 +11,7 @@ from services.runtime.kafka.client import QUIET, Options, record_of, shut_doors_
 from services.runtime.ports import Record
 
 BATCH_RECORDS: Final = 1000
+READ_S: Final = 0.5
 WATERMARK_TIMEOUT_S: Final = 10.0
 Partition = tuple[str, int]
 
@@ -65,6 +67,23 @@ class Reader:
             records.append(record)
         return records
 
+    def until(self, goals: Mapping[Partition, int], *, patience_s: float) -> Iterator[Record]:
+        """Read on until every goal (an offset, exclusive) is reached.
+
+        Records behind a goal may be among those given.
+
+        Raises:
+            Retry: nothing moved for `patience_s`.
+        """
+        deadline = time.monotonic() + patience_s
+        while any(self._reached[place] < goal for place, goal in goals.items()):
+            before = dict(self._reached)
+            yield from self.read(READ_S)
+            if self._reached != before:
+                deadline = time.monotonic() + patience_s
+            elif time.monotonic() > deadline:
+                raise Retry("Kafka: a partition could not be read to its end")
+
     def reached(self) -> Mapping[Partition, int]:
         """Say per partition up to which offset (exclusive) everything readable has been given."""
         return dict(self._reached)
@@ -107,12 +126,9 @@ def scan(options: Options, partitions: list[Partition], *, patience_s: float) ->
     goals = stable_ends(options, partitions)
     reader = Reader(options, starts(options, partitions))
     try:
-        while any(reader.reached()[place] < goal for place, goal in goals.items()):
-            before = reader.reached()
-            records = reader.read(patience_s)
-            if not records and reader.reached() == before:
-                raise Retry("Kafka: a partition could not be read to its end")
-            yield from (r for r in records if r.offset < goals[(r.topic, r.partition)])
+        for record in reader.until(goals, patience_s=patience_s):
+            if record.offset < goals[(record.topic, record.partition)]:
+                yield record
     finally:
         reader.close()
 
