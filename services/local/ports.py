@@ -2,6 +2,8 @@
 
 import socket
 
+from services.core.errors import CommandError, ExitCode
+
 
 def free_port() -> int:
     """A port that nobody holds at this moment."""
@@ -19,6 +21,20 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def refuse_taken(port: int, what: str) -> None:
+    """Stops a server before it fails to listen in its own words.
+
+    Raises:
+        CommandError: somebody holds the port.
+    """
+    if not is_free(port):
+        raise CommandError(
+            f"{what}: port {port} is taken by another program",
+            "end that program, or `vigil down` and `vigil up` to choose another port",
+            ExitCode.UNREACHABLE,
+        )
 
 
 def chosen(usual: int, taken: frozenset[int] = frozenset()) -> int:

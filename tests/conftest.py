@@ -1,0 +1,98 @@
+"""The real Kafka and the real ClickHouse engine for tests, started when first asked for."""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from services.local import jars
+from services.local.home import REPO, here
+from services.local.kafka import Broker
+from services.local.ports import free_port
+
+READY_S = 30.0
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Recorded patients, which stand beside the repository and never in it."""
+    path = REPO.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the recorded patients (../shared/data) are not on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def jar_cache() -> Path:
+    """Cache in which every jar of the lock lies."""
+    cache = here().cache
+    try:
+        jars.class_path(cache, jars=jars.locked())
+    except jars.Offline as error:
+        pytest.skip(f"no Kafka: {error.what}")
+    return cache
+
+
+@pytest.fixture(scope="session")
+def kafka(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a broker that all tests share: name topics and groups uniquely."""
+    node = Broker(tmp_path_factory.mktemp("kafka"), free_port(), cache=jar_cache)
+    try:
+        yield node.start().bootstrap
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def broker(jar_cache: Path, tmp_path: Path) -> Iterator[Callable[[], Broker]]:
+    """Starts a broker of the test's own, to be killed, stopped and started at will."""
+    nodes: list[Broker] = []
+
+    def start() -> Broker:
+        nodes.append(Broker(tmp_path / f"kafka-{len(nodes)}", free_port(), cache=jar_cache))
+        return nodes[-1].start()
+
+    yield start
+    for node in nodes:
+        node.stop()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """Address of a ClickHouse engine that all tests share: make a database of your own."""
+    address = Address("127.0.0.1", free_port())
+    arguments = ["--port", str(address.port), "--data", str(tmp_path_factory.mktemp("clickhouse"))]
+    command = [sys.executable, "-m", "services.local.clickhouse", *arguments]
+    with subprocess.Popen(command, cwd=REPO) as server:  # noqa: S603 - our own command line
+        try:
+            _await_ping(address, server)
+            yield address
+        finally:
+            server.terminate()
+
+
+def _await_ping(address: Address, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_S
+    while not _pings(address):
+        assert server.poll() is None, "the ClickHouse server ended while it started"
+        assert time.monotonic() < deadline, "the ClickHouse server did not answer /ping"
+        time.sleep(0.05)
+
+
+def _pings(address: Address) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address.host}:{address.port}/ping") as answer:
+            return bool(answer.status == 200)
+    except urllib.error.URLError:
+        return False
