@@ -20,6 +20,7 @@ class Record(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp_type: int = 1  # as librdkafka counts: 0 none, 1 create time, 2 log append time
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -45,14 +45,16 @@ def record_of(message: Message) -> Record:
     error = message.error()
     if error is not None:
         raise Retry(f"Kafka: reading failed ({error.name()})")
+    timestamp_type, timestamp_ms = message.timestamp()
     return Record(
         topic=message.topic() or "",
         partition=message.partition() or 0,
         offset=message.offset() or 0,
-        timestamp_ms=message.timestamp()[1],
+        timestamp_ms=timestamp_ms,
         key=_bytes(message.key()),
         value=_bytes(message.value()),
         headers=tuple((header[0], _bytes(header[1])) for header in message.headers() or ()),
+        timestamp_type=timestamp_type,
     )
 
 
