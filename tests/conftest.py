@@ -24,6 +24,36 @@ class Address(NamedTuple):
     port: int
 
 
+class Engine:
+    """One process that serves ClickHouse from a folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.address = Address("127.0.0.1", free_port())
+        arguments = ["--port", str(self.address.port), "--data", str(data)]
+        command = [sys.executable, "-m", "services.local.clickhouse", *arguments]
+        self.process = subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True)
+
+    def ready(self) -> Address:
+        deadline = time.monotonic() + READY_S
+        while not self._pings():
+            assert self.process.poll() is None, "the ClickHouse server ended while it started"
+            assert time.monotonic() < deadline, "the ClickHouse server did not answer /ping"
+            time.sleep(0.05)
+        return self.address
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=READY_S)
+
+    def _pings(self) -> bool:
+        host, port = self.address
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/ping") as answer:
+                return bool(answer.status == 200)
+        except urllib.error.URLError:
+            return False
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Recorded patients, which stand beside the repository and never in it."""
@@ -71,28 +101,22 @@ def broker(jar_cache: Path, tmp_path: Path) -> Iterator[Callable[[], Broker]]:
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """Address of a ClickHouse engine that all tests share: make a database of your own."""
-    address = Address("127.0.0.1", free_port())
-    arguments = ["--port", str(address.port), "--data", str(tmp_path_factory.mktemp("clickhouse"))]
-    command = [sys.executable, "-m", "services.local.clickhouse", *arguments]
-    with subprocess.Popen(command, cwd=REPO) as server:  # noqa: S603 - our own command line
-        try:
-            _await_ping(address, server)
-            yield address
-        finally:
-            server.terminate()
-
-
-def _await_ping(address: Address, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY_S
-    while not _pings(address):
-        assert server.poll() is None, "the ClickHouse server ended while it started"
-        assert time.monotonic() < deadline, "the ClickHouse server did not answer /ping"
-        time.sleep(0.05)
-
-
-def _pings(address: Address) -> bool:
+    server = Engine(tmp_path_factory.mktemp("clickhouse"))
     try:
-        with urllib.request.urlopen(f"http://{address.host}:{address.port}/ping") as answer:
-            return bool(answer.status == 200)
-    except urllib.error.URLError:
-        return False
+        yield server.ready()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def engine() -> Iterator[Callable[[Path], Engine]]:
+    """Starts a ClickHouse server of the test's own on a folder, to be killed and started again."""
+    servers: list[Engine] = []
+
+    def start(data: Path) -> Engine:
+        servers.append(Engine(data))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -12,6 +12,8 @@ from chdb import session as chdb_session
 from services.local.statement import Statement
 
 CODE: Final = re.compile(r"Code: (\d+)\.")
+# Embedded, the engine takes a bare expression for a query; a server does not.
+AS_A_SERVER: Final = {"implicit_select": "0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +94,7 @@ def _opened(data: str) -> Any:
 def _run(session: Any, statement: Statement) -> Answer:
     if statement.database:
         session.query(f"USE {_quoted(statement.database, '`')}")
-    if statement.settings:
-        session.query(_set(statement.settings))
+    session.query(_set({**AS_A_SERVER, **statement.settings}))
     if statement.rows is not None:
         return _insert(session, statement.query, statement.rows, statement.format)
     found = session.query(statement.query, statement.format, params=dict(statement.parameters))
