@@ -1,0 +1,160 @@
+"""Names and meaning of every Prometheus metric; `runtime.telemetry` builds them from this table.
+
+Each name is published with the prefix `vigil_`. Units are base units and the name's suffix. Labels
+come from LABELS alone: never a patient, an encounter or anything else that grows with patients.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+PREFIX: Final = "vigil_"
+"""What every published name begins with."""
+
+Label = Literal[
+    "service",
+    "topic",
+    "partition",
+    "unit",
+    "model",
+    "version",
+    "feature",
+    "cohort",
+    "reason",
+    "outcome",
+]
+LABELS: Final[tuple[Label, ...]] = Label.__args__  # type: ignore[attr-defined]  # a Literal has it
+"""Every label that a metric may have."""
+
+CounterName = Literal[
+    "records_total",
+    "transactions_total",
+    "dead_letters_total",
+    "entries_total",
+    "predictions_total",
+    "alerts_total",
+    "ledger_rows_total",
+    "requests_total",
+    "request_body_bytes_total",
+    "ticks_total",
+]
+GaugeName = Literal[
+    "lag_records",
+    "watermark_timestamp_seconds",
+    "restored_rows",
+    "unconfirmed_records",
+    "ready",
+]
+HistogramName = Literal[
+    "transaction_seconds",
+    "batch_records",
+    "request_seconds",
+    "accepted_to_scored_seconds",
+]
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """What a metric means, which labels it has and, for a histogram, where its buckets end."""
+
+    meaning: str
+    labels: tuple[Label, ...]
+    buckets: tuple[float, ...] = ()
+
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds for durations, s."""
+RECORDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+"""Upper bounds for numbers of records."""
+
+COUNTERS: Final[Mapping[CounterName, Metric]] = {
+    "records_total": Metric(
+        meaning="Records handled and committed.",
+        labels=("service", "topic"),
+    ),
+    "transactions_total": Metric(
+        meaning="Kafka transactions by outcome: committed or failed.",
+        labels=("service", "outcome"),
+    ),
+    "dead_letters_total": Metric(
+        meaning="Messages, or entries of one, that could not be used, by reason code.",
+        labels=("service", "reason"),
+    ),
+    "entries_total": Metric(
+        meaning="Entries of raw records by fate: vitals, dead, out_of_scope, duplicate, tick.",
+        labels=("service", "outcome"),
+    ),
+    "predictions_total": Metric(
+        meaning="Entries of prediction batches by disposition, and by cause where there is one.",
+        labels=("model", "version", "outcome", "reason"),
+    ),
+    "alerts_total": Metric(
+        meaning="Steps of alerts by unit: raised, escalated, cleared, withdrawn.",
+        labels=("unit", "outcome"),
+    ),
+    "ledger_rows_total": Metric(
+        meaning="Rows that the ledger's store confirmed, by topic of origin.",
+        labels=("service", "topic"),
+    ),
+    "requests_total": Metric(
+        meaning="HTTP requests answered, by status code.",
+        labels=("service", "outcome"),
+    ),
+    "request_body_bytes_total": Metric(
+        meaning="Bytes of request bodies that were accepted.",
+        labels=("service",),
+    ),
+    "ticks_total": Metric(
+        meaning="Ticks sent on behalf of sources whose clock is the gateway's.",
+        labels=("service", "outcome"),
+    ),
+}
+"""What only grows while a process lives."""
+
+GAUGES: Final[Mapping[GaugeName, Metric]] = {
+    "lag_records": Metric(
+        meaning="Offsets between the position and the end of a partition; 0 or 1 at rest.",
+        labels=("topic", "partition"),
+    ),
+    "watermark_timestamp_seconds": Metric(
+        meaning="Event-world time before which no event is expected any more.",
+        labels=("topic", "partition"),
+    ),
+    "restored_rows": Metric(
+        meaning="Rows of the changelog read when partitions were last gained.",
+        labels=("service",),
+    ),
+    "unconfirmed_records": Metric(
+        meaning="Records sent to Kafka that no broker has confirmed yet.",
+        labels=("service",),
+    ),
+    "ready": Metric(
+        meaning="1 while the service makes progress, else 0.",
+        labels=("service",),
+    ),
+}
+"""What goes up and down."""
+
+HISTOGRAMS: Final[Mapping[HistogramName, Metric]] = {
+    "transaction_seconds": Metric(
+        meaning="Time from the first record of a batch to its committed transaction.",
+        labels=("service",),
+        buckets=SECONDS,
+    ),
+    "batch_records": Metric(
+        meaning="Records per transaction.",
+        labels=("service",),
+        buckets=RECORDS,
+    ),
+    "request_seconds": Metric(
+        meaning="Time from a complete HTTP request to its answer.",
+        labels=("service",),
+        buckets=SECONDS,
+    ),
+    "accepted_to_scored_seconds": Metric(
+        meaning="Real time from the gateway's acceptance to the committed score.",
+        labels=("model", "version"),
+        buckets=SECONDS,
+    ),
+}
+"""What has a distribution."""
