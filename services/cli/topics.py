@@ -1,0 +1,126 @@
+"""`vigil topics`: bring a cluster's topics to what `schemas/` says, and land schemas."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.core.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from services.runtime.kafka.client import Options
+    from services.runtime.topics.plan import Plan
+
+app = typer.Typer(help="Topics and their schemas.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command()
+def diff(*, json: Json = False) -> None:
+    """Show what `apply` would do; exit code 1 if that is anything."""
+    schemas, options, partitions = _settings()
+    found = _plan(schemas, options, partitions)
+    _report("diff", found, json=json)
+    if found.changes or found.refused:
+        raise typer.Exit(ExitCode.FINDING)
+
+
+@app.command()
+def apply(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Create missing topics and set their settings; refuse what would break readers or order."""
+    schemas, options, partitions = _settings()
+    found = _plan(schemas, options, partitions)
+    if found.refused:
+        first = found.refused[0]
+        raise CommandError(
+            f"{first.subject} is refused: {first.why}",
+            "nothing was changed; `vigil topics diff` shows everything that differs",
+            ExitCode.REFUSED,
+        )
+    if found.changes and not yes:
+        _ask(found)
+    _carry_out(found, options)
+    _report("apply", found, json=json)
+
+
+@app.command()
+def freeze() -> None:
+    """Land today's schemas: copy them to schemas/history, where they stay for ever."""
+    from services.runtime.topics.history import freeze as freeze_schemas
+
+    for path in freeze_schemas(_settings()[0]):
+        print(path)
+
+
+def _settings() -> "tuple[Path, Options, int]":
+    from pydantic import Field
+    from pydantic_settings import BaseSettings, SettingsConfigDict
+
+    from services.runtime.settings import KafkaSettings
+
+    class TopicSettings(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix="VIGIL_")
+
+        schemas: Path = Path("schemas")
+        partitions: int = Field(default=4, ge=1, le=1000)
+
+    settings = TopicSettings()
+    return settings.schemas, KafkaSettings().client_options(), settings.partitions
+
+
+def _plan(schemas: Path, options: "Options", partitions: int) -> "Plan":
+    from services.runtime.kafka.admin import topics
+    from services.runtime.topics.files import read_topics
+    from services.runtime.topics.history import incompatible
+    from services.runtime.topics.plan import Plan, plan
+
+    wanted, broken = read_topics(schemas), incompatible(schemas)
+    found = plan(wanted, topics(options), partitions=partitions)
+    return Plan(changes=found.changes, refused=[*broken, *found.refused])
+
+
+def _carry_out(found: "Plan", options: "Options") -> None:
+    from services.runtime.kafka.admin import create_topic, set_config
+
+    for change in found.changes:
+        if change.action == "create":
+            create_topic(options, change.topic, partitions=change.partitions, config=change.config)
+        else:
+            set_config(options, change.topic, change.config)
+
+
+def _ask(found: "Plan") -> None:
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "topics differ from their files and nobody can be asked",
+            "look at `vigil topics diff`, then run `vigil topics apply --yes`",
+            ExitCode.USAGE,
+        )
+    for line in _lines(found):
+        print(line, file=sys.stderr)
+    typer.confirm("Change the cluster?", abort=True, err=True)
+
+
+def _report(command: str, found: "Plan", *, json: bool) -> None:
+    if json:
+        import msgspec
+
+        body = {"schema": f"vigil.topics.{command}/1", **msgspec.to_builtins(found)}
+        print(msgspec.json.encode(body).decode())
+        return
+    for line in _lines(found) or ["topics are as their files say"]:
+        print(line)
+
+
+def _lines(found: "Plan") -> list[str]:
+    lines = [f"refused    {r.subject}: {r.why}" for r in found.refused]
+    for change in found.changes:
+        config = ", ".join(f"{k}={v}" for k, v in sorted(change.config.items()))
+        count = f" {change.partitions} partitions," if change.action == "create" else ""
+        lines.append(f"{change.action:<10} {change.topic}:{count} {config}")
+    return lines

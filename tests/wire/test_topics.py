@@ -1,0 +1,101 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.topics import app
+from services.core.errors import CommandError
+from services.local.home import REPO
+from services.runtime.kafka.admin import set_config, topics
+
+pytestmark = pytest.mark.wire
+
+
+class Cluster:
+    """The commands against a cluster, with topic files whose names no other test uses."""
+
+    def __init__(self, bootstrap: str, schemas: Path, prefix: str) -> None:
+        self.options = {"bootstrap.servers": bootstrap}
+        self.schemas, self.prefix = schemas, prefix
+        self.env = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap, "VIGIL_SCHEMAS": str(schemas)}
+
+    def run(self, *arguments: str, **env: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), env={**self.env, **env})
+
+    def held(self) -> dict[str, Any]:
+        every = topics(self.options)
+        return {name: state for name, state in every.items() if name.startswith(self.prefix)}
+
+
+@pytest.fixture
+def cluster(kafka: str, tmp_path: Path) -> Cluster:
+    schemas, prefix = tmp_path / "schemas", f"t{uuid4().hex[:8]}."
+    shutil.copytree(REPO / "schemas", schemas)
+    for path in list((schemas / "topics").glob("*.yaml")):
+        path.write_text(path.read_text().replace("topic: ", f"topic: {prefix}", 1))
+        path.rename(path.with_name(prefix + path.name))
+    return Cluster(kafka, schemas, prefix)
+
+
+def test_applying_twice_changes_a_cluster_once(cluster: Cluster) -> None:
+    before = cluster.run("diff", "--json")
+    assert before.exit_code == 1
+    assert {c["action"] for c in json.loads(before.stdout)["changes"]} == {"create"}
+    assert cluster.run("apply", "--yes").exit_code == 0
+    held = cluster.held()
+    assert {state.partitions for state in held.values()} == {4}
+    assert len(held) == len(list((cluster.schemas / "topics").iterdir()))
+    assert cluster.run("diff").exit_code == 0
+    again = cluster.run("apply", "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout) == {
+        "schema": "vigil.topics.apply/1",
+        "changes": [],
+        "refused": [],
+    }
+    assert cluster.held() == held
+
+
+def test_a_setting_that_drifted_is_set_back(cluster: Cluster) -> None:
+    cluster.run("apply", "--yes")
+    name = f"{cluster.prefix}vitals.v1"
+    set_config(cluster.options, name, {"retention.ms": "1234"})
+    (change,) = json.loads(cluster.run("diff", "--json").stdout)["changes"]
+    assert (change["topic"], change["before"]) == (name, {"retention.ms": "1234"})
+    assert cluster.run("apply", "--yes").exit_code == 0
+    assert cluster.run("diff").exit_code == 0
+
+
+def test_a_changed_number_of_partitions_is_refused_and_nothing_is_done(cluster: Cluster) -> None:
+    cluster.run("apply", "--yes")
+    held = cluster.held()
+    name = f"{cluster.prefix}vitals.v1"
+    set_config(cluster.options, name, {"retention.ms": "1234"})
+    refused = cluster.run("apply", "--yes", VIGIL_PARTITIONS="8")
+    assert isinstance(refused.exception, CommandError)
+    assert "4 partitions and 8 are asked for" in refused.exception.what
+    assert {state.partitions for state in cluster.held().values()} == {4}
+    assert cluster.held()[name].config["retention.ms"] == "1234"
+    assert cluster.held().keys() == held.keys()
+
+
+def test_an_incompatible_schema_stops_every_change(cluster: Cluster) -> None:
+    path = cluster.schemas / "events" / "Alert.avsc"
+    schema = json.loads(path.read_text())
+    schema["fields"].append({"name": "shout", "type": "string"})
+    path.write_text(json.dumps(schema))
+    refused = cluster.run("apply", "--yes")
+    assert isinstance(refused.exception, CommandError)
+    assert "Alert.avsc" in refused.exception.what
+    assert cluster.held() == {}
+
+
+def test_nothing_changes_when_nobody_can_be_asked(cluster: Cluster) -> None:
+    refused = cluster.run("apply")
+    assert isinstance(refused.exception, CommandError)
+    assert "--yes" in refused.exception.remedy
+    assert cluster.held() == {}
