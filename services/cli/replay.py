@@ -1,0 +1,119 @@
+"""`vigil replay`: recorded patients and FHIR files, sent to the gateway at a chosen speed."""
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.core.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from services.simulator.delivery import Pace, Sent
+    from services.simulator.recording import Recording
+
+_SOURCE = re.compile(r"[a-z0-9-]{1,32}")
+
+
+def replay(
+    path: Annotated[Path, typer.Argument(help="Parquet, PSV, FHIR JSON or NDJSON; or a folder.")],
+    *,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Event seconds per second; default: no wait.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="The sender's id at the gateway.")] = "replay",
+    gateway: Annotated[
+        str, typer.Option(envvar="VIGIL_GATEWAY_URL", help="The gateway's address.")
+    ] = "http://127.0.0.1:8080",
+    limit_patients: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many recorded patients.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
+) -> None:
+    """Send recorded patients (PhysioNet 2019) or FHIR files to the gateway.
+
+    Recorded patients arrive within a day from Monday, January 5, 2026, 00:00 UTC, one Bundle per
+    patient and hour. The same replay sent twice is recognized as duplicates; give it another
+    --source to have new patients.
+    """
+    from services.simulator.delivery import Pace
+    from services.simulator.recording import open_recording
+
+    _check(source, gateway)
+    recording = open_recording(path, source, now=lambda: datetime.now(UTC), limit=limit_patients)
+    with _progress(recording.messages) as progress:
+        sent = asyncio.run(_send(recording, gateway, Pace(speed=speed), progress))
+    report = {
+        "schema": "vigil.replay/1",
+        "kind": recording.kind,
+        "source": source,
+        "patients": recording.patients,
+        **sent.summary(),
+    }
+    sys.stdout.write((json.dumps(report) if as_json else _table(report)) + "\n")
+    raise typer.Exit(_outcome(sent))
+
+
+def _check(source: str, gateway: str) -> None:
+    if not _SOURCE.fullmatch(source):
+        raise CommandError(
+            f"{source!r} cannot be the id of a source.",
+            "Use 1 to 32 small letters, digits and dashes.",
+            ExitCode.USAGE,
+        )
+    if not re.fullmatch(r"https?://[^/\s]+/?", gateway):
+        raise CommandError(
+            f"{gateway!r} is not the address of a gateway.",
+            "Give scheme, host and port, such as http://127.0.0.1:8080.",
+            ExitCode.USAGE,
+        )
+
+
+async def _send(
+    recording: "Recording", gateway: str, pace: "Pace", progress: "Callable[[Sent], None]"
+) -> "Sent":
+    from services.simulator.feeder import feed
+
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    return await feed(recording.stream, gateway, pace=pace, stop=stop, progress=progress)
+
+
+@contextmanager
+def _progress(messages: int | None) -> "Iterator[Callable[[Sent], None]]":
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("messages"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:.0f}/s, left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("messages", total=messages, speed=0.0)
+
+        def show(sent: "Sent") -> None:
+            rate = sent.sent / max(sent.elapsed_s, 1e-9)
+            bar.update(task, completed=sent.sent, speed=rate)
+
+        yield show
+
+
+def _table(report: dict[str, object]) -> str:
+    return "\n".join(f"{name:<14}{value}" for name, value in report.items() if name != "schema")
+
+
+def _outcome(sent: "Sent") -> ExitCode:
+    if sent.stopped:
+        return ExitCode.INTERRUPTED
+    return ExitCode.REFUSED if sent.refused else ExitCode.OK

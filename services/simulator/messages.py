@@ -1,0 +1,34 @@
+"""What the simulated hospital sends: one request body and what must be known to send it."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to the gateway, sent as it is.
+
+    Attributes:
+        source: the id under which the gateway knows the sender.
+        time: event-world time at which the sender sends it.
+        lane: messages of one lane arrive in the order of the stream; usually the patient.
+        body: the request's body.
+        entries: entries in it: those of a Bundle, or 1.
+        observations: how many of the entries are Observations.
+    """
+
+    source: str
+    time: datetime
+    lane: str
+    body: bytes
+    entries: int
+    observations: int = 0
+
+
+def instant(time: datetime) -> str:
+    """Write a time as RFC 3339 in UTC, to the millisecond.
+
+    >>> instant(datetime(2026, 1, 5, 8, 30, tzinfo=UTC))
+    '2026-01-05T08:30:00.000Z'
+    """
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

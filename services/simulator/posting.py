@@ -1,0 +1,118 @@
+"""One request after another to the gateway, each until it is answered for good."""
+
+import asyncio
+from typing import Final
+
+import httpcore
+
+from services.core.errors import CommandError, ExitCode
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 5.0
+_COME_BACK: Final = frozenset({429, 500, 502, 503, 504})
+"""Answers after which the same body is sent again."""
+_AWAY: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.ConnectionNotAvailable,
+)
+_TIMEOUT_S: Final = dict.fromkeys(("connect", "read", "write", "pool"), 30.0)
+
+
+class Given(Exception):  # noqa: N818 - it is an end, not a fault
+    """The caller asked to stop while a request was still unanswered."""
+
+
+class Door:
+    """One connection to the gateway, opened again when it breaks; one request at a time.
+
+    It stands on httpcore, the ground of httpx: a request costs 0.2 ms instead of 0.8, and the
+    sender shares two cores with what it feeds.
+
+    Args:
+        gateway: its address, such as `http://127.0.0.1:8080`.
+        patience_s: how long one request is repeated while the gateway is away or busy.
+        stop: when set, a request that must be repeated is given up.
+    """
+
+    def __init__(self, gateway: str, *, patience_s: float, stop: asyncio.Event) -> None:
+        self._gateway = gateway
+        self._origin = httpcore.URL(gateway).origin
+        self._connection = httpcore.AsyncHTTPConnection(self._origin)
+        self._patience_s = patience_s
+        self._stop = stop
+        self.repeated = 0
+
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+        """Send a body until it is answered; return the HTTP status.
+
+        A request whose answer was lost is repeated too: the gateway may then hold it twice, and
+        the receiver tells by id and version.
+
+        Raises:
+            CommandError: no answer within the patience.
+            Given: the caller asked to stop.
+        """
+        deadline = asyncio.get_running_loop().time() + self._patience_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            status, asked_s = await self._try(path, body, headers)
+            if status not in _COME_BACK:
+                return status
+            wait_s = min(max(pause_s, asked_s), _LONGEST_PAUSE_S)
+            if asyncio.get_running_loop().time() + wait_s > deadline:
+                raise self._lost(status)
+            await self._rest(wait_s)
+            self.repeated += 1
+            pause_s *= 2
+
+    async def _try(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
+        if self._connection.has_expired() or self._connection.is_closed():
+            await self._reopen()
+        try:
+            response = await self._connection.request(
+                "POST",
+                self._url(path),
+                headers=self._headers(headers, body),
+                content=body,
+                extensions={"timeout": _TIMEOUT_S},
+            )
+        except _AWAY:
+            await self._reopen()
+            return 503, 0.0
+        asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
+        return response.status, float(asked[0]) if asked and asked[0].isdigit() else 0.0
+
+    def _url(self, path: str) -> httpcore.URL:
+        return httpcore.URL(
+            scheme=self._origin.scheme, host=self._origin.host, port=self._origin.port, target=path
+        )
+
+    def _headers(self, headers: dict[str, str], body: bytes) -> list[tuple[str, str]]:
+        host = f"{self._origin.host.decode()}:{self._origin.port}"
+        return [("Host", host), ("Content-Length", str(len(body))), *headers.items()]
+
+    async def _reopen(self) -> None:
+        await self._connection.aclose()
+        self._connection = httpcore.AsyncHTTPConnection(self._origin)
+
+    async def _rest(self, wait_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), wait_s)
+        except TimeoutError:
+            return
+        raise Given
+
+    def _lost(self, status: int) -> CommandError:
+        return CommandError(
+            f"The gateway at {self._gateway} took nothing for {self._patience_s:.0f} s "
+            f"(last answer {status}).",
+            "See `vigil status` and `vigil logs gateway`; then send again: what arrived twice "
+            "is recognized.",
+            ExitCode.UNREACHABLE,
+        )
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.aclose()
