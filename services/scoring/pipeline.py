@@ -1,0 +1,186 @@
+"""The flow of scoring: read, apply, compute, score, decide, write."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.errors import Refusal
+from services.core.events import Alert, Cause, Contribution, Disposition, Kind, Vitals
+from services.core.features import FEATURES, compute
+from services.core.policy import Policy
+from services.runtime.codec import Codec
+from services.runtime.model import OnnxModel
+from services.runtime.ports import Output, Record, Row
+from services.scoring.abstention import causes
+from services.scoring.alerting import Alerting
+from services.scoring.entries import Entry, Model, batch_of
+from services.scoring.history import hour_of
+from services.scoring.outputs import alert_output, prediction_output
+from services.scoring.slots import Snapshots
+from services.scoring.ward import Ward
+from services.scoring.watermark import KEY, Watermark
+
+BATCH: Final = 512
+
+Told = Callable[[Sequence[Entry], Sequence[Alert]], None]
+Floats = npt.NDArray[np.float32]
+Select = Callable[[Floats], Floats]
+
+
+class Scorer(NamedTuple):
+    """What every partition of a scoring process shares.
+
+    Attributes:
+        codec: for events.
+        onnx: the model.
+        select: picks the model's inputs from all features.
+        model: what batches say of it.
+        policy: when a score becomes an alert.
+        told: hears of each batch, for metrics.
+    """
+
+    codec: Codec
+    onnx: OnnxModel
+    select: Select
+    model: Model
+    policy: Policy
+    told: Told
+
+
+class Scoring:
+    """The task of one partition of vitals.v1."""
+
+    def __init__(self, partition: int, scorer: Scorer) -> None:
+        self._partition, self._scorer = partition, scorer
+        self._ward, self._watermark = Ward(), Watermark()
+        self._snapshots, self._hour_began = Snapshots(0), False
+        self._inputs: Floats = np.empty((0, 0), np.float32)
+        self._alerting = Alerting(
+            scorer.policy, scorer.model, self._ward, partition=partition, explain=self._explain
+        )
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Take one row of the changelog."""
+        if key == KEY:
+            self._watermark.load(value)
+        else:
+            self._ward.load(key, value)
+
+    def changes(self) -> Iterable[Row]:
+        """Give the rows of the patients, and of the ticks, that changed."""
+        yield from self._ward.changes()
+        yield from self._watermark.changes()
+
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        """Score records in order; one batch message per 1 to 512 of them."""
+        done = 0
+        while done < len(records):
+            entries = self._apply(records[done : done + BATCH])
+            done += len(entries)
+            yield from self._finish(entries)
+
+    def _apply(self, records: Sequence[Record]) -> list[Entry]:
+        """Change the state by each record, and keep each patient that is due for a score.
+
+        Stops after a tick that begins an hour: whom it lets forget depends on the alerts that the
+        entries so far will raise.
+        """
+        self._snapshots = Snapshots(len(records))
+        entries: list[Entry] = []
+        for record in records:
+            before = self._watermark.now
+            entries.append(self._entry(record))
+            self._hour_began = _new_hour(before, self._watermark.now)
+            if self._hour_began:
+                break
+        return entries
+
+    def _entry(self, record: Record) -> Entry:
+        try:
+            event = self._scorer.codec.decode(record.value or b"", Vitals)
+        except Refusal:
+            return Entry(
+                offset=record.offset,
+                disposition=Disposition.ABSTAINED,
+                cause=Cause.UNREADABLE,
+            )
+        if event.kind is Kind.TICK:
+            self._watermark.tick(event.source, event.measured_at)
+            return Entry(
+                offset=record.offset,
+                event=event,
+                as_of=event.measured_at,
+                watermark=self._watermark.now,
+            )
+        return self._patient_entry(record.offset, event)
+
+    def _patient_entry(self, offset: int, event: Vitals) -> Entry:
+        applied = self._ward.apply(event)
+        patient = self._ward.patients[event.pseudonym]
+        as_of = patient.history.head if patient.history else event.measured_at
+        entry = Entry(
+            offset=offset,
+            event=event,
+            disposition=applied.disposition,
+            cause=applied.cause,
+            encounter=patient.encounter or bytes(16),
+            unit=patient.unit,
+            cohorts=patient.cohorts(),
+            as_of=as_of,
+            revised=applied.revised,
+            ended=applied.ended,
+        )
+        if applied.disposition is Disposition.SCORED:
+            slot = self._ward.slot_of(patient)
+            entry.snapshot = self._ward.slots.copy_to(self._snapshots, slot, hour_of(as_of))
+        return entry
+
+    def _finish(self, entries: list[Entry]) -> Iterable[Output]:
+        features = self._score(entries)
+        alerts = [alert for entry in entries for alert in self._alerting.step(entry)]
+        watermark = self._watermark.now
+        if self._hour_began and watermark is not None:
+            self._ward.evict(watermark)
+        scorer = self._scorer
+        batch = batch_of(
+            entries, features, scorer.model, partition=self._partition, watermark=watermark
+        )
+        scorer.told(entries, alerts)
+        yield prediction_output(scorer.codec.encode(batch), self._partition)
+        for alert in alerts:
+            yield alert_output(scorer.codec.encode(alert), alert, self._partition)
+
+    def _score(self, entries: list[Entry]) -> Floats:
+        """Score the entries that are due, or say why not; give the features of the scored ones."""
+        due = [entry for entry in entries if entry.snapshot >= 0]
+        if not due:
+            return self._scorer.select(np.empty((0, len(FEATURES)), np.float32))
+        grid, standing = self._snapshots.inputs()
+        for entry, cause in zip(due, causes(self._scorer.policy.abstain, standing), strict=True):
+            if cause != Cause.NONE:
+                entry.disposition, entry.cause = Disposition.ABSTAINED, Cause(cause)
+        scored = [entry for entry in due if entry.disposition is Disposition.SCORED]
+        rows = [entry.snapshot for entry in scored]
+        self._inputs = self._scorer.select(compute(grid, standing)[rows])
+        for place, (entry, score) in enumerate(
+            zip(scored, self._scorer.onnx.score(self._inputs), strict=True)
+        ):
+            entry.score, entry.snapshot = float(score), place
+        return self._inputs
+
+    def _explain(self, entry: Entry) -> list[Contribution]:
+        found = self._scorer.onnx.contributions(self._inputs[entry.snapshot])
+        return [
+            Contribution(
+                feature=name,
+                value=None if np.isnan(value) else value,
+                contribution=contribution,
+            )
+            for name, value, contribution in found
+        ]
+
+
+def _new_hour(before: int | None, after: int | None) -> bool:
+    return after is not None and (before is None or hour_of(before) != hour_of(after))
