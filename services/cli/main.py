@@ -1,0 +1,140 @@
+"""The command `vigil`: the tree of commands, each loaded only when it is asked for."""
+
+import errno
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import typer.core
+from typing_extensions import override
+
+# name: (module:attribute, what it does); the attribute is a function, or a group of them
+COMMANDS: Final = {
+    "up": ("services.cli.stack:up", "Start Kafka, ClickHouse and the services on this machine."),
+    "down": ("services.cli.stack:down", "End all that `up` started; data stay."),
+    "status": ("services.cli.stack:status", "Show every process: state, port, restarts."),
+    "logs": ("services.cli.stack:logs", "Show what a process said."),
+    "doctor": ("services.cli.stack:doctor", "Check this machine and say what to do."),
+    "topics": ("services.cli.topics:app", "Bring Kafka's topics to what schemas/ says."),
+    "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
+}
+# These look at the machine itself; all others are told where the stack that runs here is.
+OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor"}
+
+
+class Tree(typer.core.TyperGroup):
+    """Knows names and one line of help of each command without loading any."""
+
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of a first day."""
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Loads a command; None when there is none of that name."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the commands from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; what it cannot do ends in one sentence and its exit code."""
+        from services.core.errors import CommandError, ExitCode, Retry
+
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            raise _told(error.what, error.remedy, error.exit_code) from None
+        except Retry as error:
+            remedy = "`vigil status` shows what runs, `vigil doctor` what is wrong"
+            raise _told(str(error), remedy, ExitCode.UNREACHABLE) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            remedy = "make room on the disk of .vigil, or set VIGIL_HOME to another one"
+            raise _told("the disk is full", remedy, ExitCode.CONFIGURATION) from None
+
+
+app = typer.Typer(
+    cls=Tree,
+    help="A watch over clinical models at work.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # its frames would show the values of variables
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer hands a flag over by position
+    if asked:
+        from importlib.metadata import version
+
+        print(f"vigil {version('vigil')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tree(
+    context: typer.Context,
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and end.")
+    ] = False,
+) -> None:
+    """Runs before each command."""
+    if context.invoked_subcommand not in OF_THE_STACK:
+        adopt_running_stack()
+
+
+def adopt_running_stack() -> None:
+    """Takes the addresses of the stack that runs here, unless the environment names others."""
+    path = Path(os.environ.get("VIGIL_HOME") or ".vigil") / "run" / "environment.json"
+    if path.exists():
+        os.environ.update({**json.loads(path.read_text()), **os.environ})
+
+
+def wrong_python(version: tuple[int, int]) -> str | None:
+    """What is wrong with this Python, or None."""
+    if version >= (3, 11):
+        return None
+    found = f"{version[0]}.{version[1]}"
+    return f"vigil: this is Python {found}; install 3.11 or later, then `make setup`"
+
+
+def main() -> None:
+    """The door of the program."""
+    complaint = wrong_python(sys.version_info[:2])
+    if complaint:
+        sys.exit(complaint)
+    app(prog_name="vigil")
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(rich_markup_mode=None, add_completion=False)
+        single.command()(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+def _told(what: str, remedy: str, exit_code: int) -> typer.Exit:
+    print(f"vigil: {what}\n  what to do: {remedy}", file=sys.stderr)
+    return typer.Exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()
