@@ -6,9 +6,10 @@ and the body. Every schema in `schemas/events` (today's) and `schemas/history` c
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import fastavro
 import fastavro.schema
@@ -19,8 +20,8 @@ from services.core.errors import Reason, Refusal, Stop
 
 MAGIC: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
-MAX_BYTES: Final = 4 << 20
-"""No message of ours is longer; a longer one is refused before it is read."""
+MAX_BYTES: Final = 2 << 20
+"""No topic takes a longer message; a longer one is refused before it is read."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 Schema = dict[str, Any]
@@ -32,14 +33,14 @@ def fingerprint(schema: Schema) -> bytes:
     return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
 
-def without_logical_types(schema: Any) -> Any:
-    """Strip logical types, so that a time stays an integer (fastavro would build datetimes)."""
-    if isinstance(schema, dict):
-        kept = {k: without_logical_types(v) for k, v in schema.items() if k != "logicalType"}
-        return kept["type"] if set(kept) == {"type"} and isinstance(kept["type"], str) else kept
-    if isinstance(schema, list):
-        return [without_logical_types(part) for part in schema]
-    return schema
+class _Reader(msgspec.Struct, frozen=True):
+    name: str
+    schema: Any  # as fastavro parsed it
+    fields_with_floats: tuple[str, ...]
+
+    @classmethod
+    def of(cls, raw: Schema) -> Self:
+        return cls(raw["name"], fastavro.parse_schema(raw), _fields_with_floats(raw))
 
 
 class Codec:
@@ -56,13 +57,15 @@ class Codec:
             ValueError: a schema is none.
         """
         self._writers: dict[str, tuple[bytes, Any]] = {}
-        self._readers: dict[bytes, tuple[str, Any]] = {}
+        self._readers: dict[bytes, _Reader] = {}
         for raw in _schemas_in(schemas / "history"):
-            self._readers[fingerprint(raw)] = (raw["name"], _parsed(raw))
+            self._readers[fingerprint(raw)] = _Reader.of(raw)
         for raw in _schemas_in(schemas / "events"):
-            mark, parsed = fingerprint(raw), _parsed(raw)
-            self._readers[mark] = (raw["name"], parsed)
-            self._writers[raw["name"]] = (MAGIC + mark, parsed)
+            mark, reader = fingerprint(raw), _Reader.of(raw)
+            self._readers[mark] = reader
+            self._writers[reader.name] = (MAGIC + mark, reader.schema)
+        if not self._writers:
+            raise FileNotFoundError(f"there are no schemas in {schemas / 'events'}")
 
     def encode(self, event: msgspec.Struct) -> bytes:
         """Encode an event of `services.core.events` by today's schema."""
@@ -82,7 +85,8 @@ class Codec:
             expected: the event it must be.
 
         Raises:
-            Refusal: the framing or the body is malformed (AVRO_SYNTAX, SCHEMA_UNKNOWN, TOO_LARGE).
+            Refusal: the framing or the body is malformed (AVRO_SYNTAX, SCHEMA_UNKNOWN, TOO_LARGE),
+                or a number outside a packed column is not finite (NUM_NONFINITE).
             Stop: the framing is right and nobody here knows the schema; readers go before writers.
         """
         name, fields = self.decode_fields(data)
@@ -90,8 +94,8 @@ class Codec:
             raise Refusal(Reason.SCHEMA_UNKNOWN, "header")
         try:
             return msgspec.convert(fields, expected, strict=False)
-        except msgspec.ValidationError as error:
-            raise Refusal(Reason.AVRO_SYNTAX, "body") from error
+        except msgspec.ValidationError:
+            raise Refusal(Reason.AVRO_SYNTAX, "body") from None
 
     def decode_fields(self, data: bytes) -> tuple[str, Mapping[str, Any]]:
         """Decode a message to its schema's name and its fields; raises as `decode` does."""
@@ -101,15 +105,18 @@ class Codec:
             raise Refusal(Reason.SCHEMA_UNKNOWN, "header")
         if data[2:HEADER_BYTES] not in self._readers:
             raise Stop("a message has a schema that is not in schemas/: deploy readers first")
-        name, schema = self._readers[data[2:HEADER_BYTES]]
+        reader = self._readers[data[2:HEADER_BYTES]]
         body = io.BytesIO(data[HEADER_BYTES:])
         try:
-            fields = fastavro.schemaless_reader(body, schema, None)
+            fields = fastavro.schemaless_reader(body, reader.schema, None)
         except (EOFError, ValueError, IndexError, TypeError, OverflowError, MemoryError):
             raise Refusal(Reason.AVRO_SYNTAX, "body") from None
         if body.tell() != len(data) - HEADER_BYTES or not isinstance(fields, dict):
             raise Refusal(Reason.AVRO_SYNTAX, f"byte {HEADER_BYTES + body.tell()}")
-        return name, fields
+        for name in reader.fields_with_floats:
+            if not _finite(fields[name]):
+                raise Refusal(Reason.NUM_NONFINITE, name)
+        return reader.name, fields
 
 
 def _schemas_in(folder: Path) -> Iterator[Schema]:
@@ -117,8 +124,17 @@ def _schemas_in(folder: Path) -> Iterator[Schema]:
         yield json.loads(path.read_text())
 
 
-def _parsed(raw: Schema) -> Any:
-    return fastavro.parse_schema(without_logical_types(raw))
+def _fields_with_floats(raw: Schema) -> tuple[str, ...]:
+    texts = {field["name"]: json.dumps(field["type"]) for field in raw["fields"]}
+    return tuple(name for name, text in texts.items() if '"double"' in text or '"float"' in text)
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_finite(part) for part in value.values())
+    return not isinstance(value, list) or all(_finite(part) for part in value)
 
 
 EVENTS: Final[Mapping[str, type[msgspec.Struct]]] = {
