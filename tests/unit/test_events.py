@@ -1,11 +1,7 @@
 from collections import Counter
 
 import pytest
-from aiokafka.partitioner import (  # type: ignore[import-untyped]  # it has no types
-    DefaultPartitioner,
-)
-from aiokafka.partitioner
-from aiokafka.partitioner import murmur2 as aiokafka_murmur2
+from aiokafka import partitioner as aiokafka  # type: ignore[import-untyped]  # it has no types
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,13 +25,13 @@ def test_a_key_hashes_as_in_java(key: bytes, expected: int) -> None:
 
 @given(st.binary(max_size=70))
 def test_a_key_hashes_as_in_aiokafka(key: bytes) -> None:
-    assert murmur2(key) == aiokafka_murmur2(key) % (1 << 32)
+    assert murmur2(key) == aiokafka.murmur2(key) % (1 << 32)
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(1, 64))
 def test_a_patient_has_the_partition_that_faust_would_choose(key: bytes, number: int) -> None:
     every = list(range(number))
-    assert partition_of(key, number) == DefaultPartitioner()(key, every, every)
+    assert partition_of(key, number) == aiokafka.DefaultPartitioner()(key, every, every)
 
 
 def test_patients_spread_over_all_partitions() -> None:
