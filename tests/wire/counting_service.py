@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from confluent_kafka import TopicPartition
+from typing_extensions import override
+
 from services.core.errors import ExitCode, VigilError
 from services.runtime.kafka.group import Partition
 from services.runtime.ports import Output, Record, Row
@@ -45,6 +48,43 @@ class Counting:
         return self._table.changes()
 
 
+class CommitsBeforeItProduces(Worker):
+    """A planted bug: the group's offsets go ahead of the outputs."""
+
+    @override
+    def _handle(self, records: list[Record]) -> None:
+        positions = [TopicPartition(r.topic, r.partition, r.offset + 1) for r in records]
+        self._reader._consumer.commit(offsets=positions, asynchronous=False)
+        super()._handle(records)
+
+
+class CommitsOffsetsOutside(Worker):
+    """A planted bug: outputs in a transaction, offsets after it; it waits in between if told."""
+
+    hang: Path | None = None
+
+    @override
+    def _commit(self) -> None:
+        if self.began is None:
+            return
+        self._publisher.write(self._changed_rows())
+        self._publisher._producer.commit_transaction(5)
+        if self.hang is not None:
+            self.hang.write_text("between outputs and offsets")
+            threading.Event().wait()
+        positions = [TopicPartition(t, p, o) for (t, p), o in self._offsets.items()]
+        self._reader._consumer.commit(offsets=positions, asynchronous=False)
+        self._offsets, self.began = {}, None
+
+
+OUTSIDE = "commits-offsets-outside"
+BUGS = {
+    "none": Worker,
+    "commits-before-it-produces": CommitsBeforeItProduces,
+    OUTSIDE: CommitsOffsetsOutside,
+}
+
+
 class Silent:
     """A meter that leaves its last word in a file for the test to wait for."""
 
@@ -71,6 +111,7 @@ def main() -> None:
     parser.add_argument("--changelog", required=True)
     parser.add_argument("--told", type=Path, required=True)
     parser.add_argument("--hang", type=Path)
+    parser.add_argument("--bug", choices=BUGS, default="none")
     given = parser.parse_args()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -80,13 +121,15 @@ def main() -> None:
         inputs=(given.input,),
         changelog=given.changelog,
     )
-    worker = Worker(
+    worker = BUGS[given.bug](
         plan,
         {"bootstrap.servers": given.bootstrap},
-        lambda _: Counting(given.output, given.hang),
+        lambda _: Counting(given.output, given.hang if given.bug != OUTSIDE else None),
         Silent(given.told),
         time.monotonic,
     )
+    if isinstance(worker, CommitsOffsetsOutside):
+        worker.hang = given.hang
     watch(worker, time.monotonic)
     try:
         worker.run(stopping)

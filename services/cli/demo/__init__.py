@@ -1,0 +1,1 @@
+"""`vigil demo`: the main job from end to end, bounded, with an account at the end."""

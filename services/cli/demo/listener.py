@@ -1,0 +1,69 @@
+"""An outside subscriber of the demo: sees what a hospital would see, and when."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from services.core.events import Alert, Step
+from services.runtime.codec import Codec
+from services.runtime.kafka.admin import partitions_of
+from services.runtime.kafka.client import Options
+from services.runtime.kafka.reader import Reader
+from services.runtime.ports import Record
+
+TOPICS: Final = ["predictions.v1", "alerts.v1"]
+MICROSECONDS: Final = 1e6
+READ_S: Final = 0.05
+
+
+class Listener:
+    """Reads committed predictions and alerts from their beginning, in a thread of its own."""
+
+    def __init__(self, options: Options, schemas: Path, told: Callable[[str], None]) -> None:
+        """Begin to listen.
+
+        Args:
+            options: of the cluster.
+            schemas: the folder of the schemas.
+            told: hears of milestones: `first score`, `first alert`.
+        """
+        self._codec, self._told = Codec(schemas), told
+        self._reader = Reader(options, dict.fromkeys(partitions_of(options, TOPICS), 0))
+        self._ending = threading.Event()
+        self.steps: Counter[str] = Counter()
+        self.latencies_ms: list[float] = []
+        self._heard: set[str] = set()
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._reader.close()
+
+    def _listen(self) -> None:
+        while not self._ending.is_set():
+            for record in self._reader.read(READ_S):
+                self._hear(record)
+
+    def _hear(self, record: Record) -> None:
+        if record.topic == "predictions.v1":
+            self._milestone("first score")
+            return
+        alert = self._codec.decode(record.value or b"", Alert)
+        self.steps[alert.step] += 1
+        if alert.step is Step.RAISED:
+            now = datetime.now(UTC).timestamp()
+            self.latencies_ms.append((now - alert.accepted_at / MICROSECONDS) * 1000)
+            self._milestone("first alert")
+
+    def _milestone(self, name: str) -> None:
+        if name not in self._heard:
+            self._heard.add(name)
+            self._told(name)
