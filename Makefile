@@ -1,17 +1,30 @@
-# The four doors: demo, test, check, bench. Everything lives in .venv and .vigil.
+# The doors: demo, test, check, bench. Everything lives in .venv and .vigil.
 PYTHON ?= python3
 BIN := .venv/bin
+NAME ?= scoring
+ARGS ?=
 
-.PHONY: setup check
+.PHONY: setup demo test check bench
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml
+.venv/.ready: pyproject.toml requirements/all.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vigil needs Python 3.11 or later: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[gateway,ingest,scoring,audit,training,simulator,local,test]'
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements/all.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
+
+demo: setup
+	$(BIN)/vigil demo $(ARGS)
+
+test: setup
+	$(BIN)/pytest $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks.$(NAME) $(ARGS)
