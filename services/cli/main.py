@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "logs": ("services.cli.stack:logs", "Show what a process said."),
     "doctor": ("services.cli.stack:doctor", "Check this machine and say what to do."),
     "topics": ("services.cli.topics:app", "Bring Kafka's topics to what schemas/ says."),
+    "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
+    "evaluate": ("services.cli.train:evaluate", "Measure a bundle on recorded stays."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
 }
 # These look at the machine itself; all others are told where the stack that runs here is.

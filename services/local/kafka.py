@@ -91,14 +91,20 @@ class Broker:
         return self._process
 
 
-def prepare(data: Path, port: int, *, cache: Path) -> list[str]:
+def prepare(data: Path, port: int, *, cache: Path, remote: str | None = None) -> list[str]:
     """Makes a data folder ready and gives the command line that runs the node on it.
+
+    Args:
+        data: folder of the node.
+        port: of the clients.
+        cache: folder of the jars.
+        remote: address of a Maven repository; Maven Central when None.
 
     Raises:
         CommandError: jars are missing and cannot be fetched, or the folder cannot be formatted.
     """
     data.mkdir(parents=True, exist_ok=True)
-    java = _java(cache)
+    java = _java(cache, remote)
     properties = _configure(data, port)
     if not (data / "log" / "meta.properties").exists():
         _format(java, properties)
@@ -153,8 +159,8 @@ def _answers(bootstrap: str) -> bool:
         return False
 
 
-def _java(cache: Path) -> list[str]:
-    found = jars.class_path(cache, jars=jars.locked(), remote=os.environ.get(SOURCE))
+def _java(cache: Path, remote: str | None) -> list[str]:
+    found = jars.class_path(cache, jars=jars.locked(), remote=remote)
     return [
         str(JAVA),
         "-Xmx512m",
@@ -196,7 +202,12 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         refuse_taken(arguments.port, "Kafka")
-        command = prepare(arguments.data.absolute(), arguments.port, cache=here().cache)
+        command = prepare(
+            arguments.data.absolute(),
+            arguments.port,
+            cache=here().cache,
+            remote=os.environ.get(SOURCE),
+        )
     except CommandError as error:
         sys.stderr.write(f"{error.what}; {error.remedy}\n")
         raise SystemExit(error.exit_code) from error

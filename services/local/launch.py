@@ -81,7 +81,7 @@ def lives(run: Path, name: str) -> bool:
         return not _taken(lock.fileno())
 
 
-def end(run: Path, name: str) -> None:
+def end(run: Path, name: str, *, gone_s: float = GONE_S) -> None:
     """Ends a process that outlived its supervisor; its lock proves that the pid is its own."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         found = life(run, name)
@@ -89,7 +89,7 @@ def end(run: Path, name: str) -> None:
             return
         with suppress(ProcessLookupError):
             os.kill(found.pid, number)
-        deadline = time.monotonic() + GONE_S
+        deadline = time.monotonic() + gone_s
         while lives(run, name) and time.monotonic() < deadline:
             time.sleep(0.05)
 

@@ -37,6 +37,8 @@ class Stack:
         given: the environment of the one who asks; a store it names is not started.
         services: what runs beside the stores.
         preparations: commands of `vigil` that run between the stores and the services.
+        least_free_bytes: room on the disk without which nothing is started.
+        service_wait_s: how long a service may take to open its port.
         tell: takes a line about the progress.
     """
 
@@ -45,6 +47,7 @@ class Stack:
     services: tuple[Program, ...] = SERVICES
     preparations: tuple[tuple[str, ...], ...] = PREPARATIONS
     least_free_bytes: int = LEAST_FREE_BYTES
+    service_wait_s: float = SERVICE_S
     tell: Callable[[str], None] = lambda _: None
 
     @property
@@ -83,8 +86,9 @@ class Stack:
                 for service in self.services:
                     self._supervisor.start(service.name)
                 self.marker.touch()
-            for service in self.services:
-                self._await_service(service)
+                troubles = [self._trouble(service) for service in self.services]
+        for trouble in filter(None, troubles):
+            raise trouble
         return True
 
     def down(self) -> bool:
@@ -120,9 +124,8 @@ class Stack:
         here = [program.name for program in self.programs]
         if "kafka" in here:
             self.tell("starting Kafka (the first time, its jars are fetched)")
-            kafka.prepare(
-                self.home.kafka, _port(env["KAFKA_BOOTSTRAP_SERVERS"]), cache=self.home.cache
-            )
+            port, remote = _port(env["KAFKA_BOOTSTRAP_SERVERS"]), self.given.get(kafka.SOURCE)
+            kafka.prepare(self.home.kafka, port, cache=self.home.cache, remote=remote)
             self._supervisor.start("kafka")
         if "clickhouse" in here:
             self.tell("starting ClickHouse")
@@ -154,31 +157,29 @@ class Stack:
             self.tell(" ".join(command))
             done = vigil(arguments, env)
             if done.returncode:
+                said = " ".join((done.stderr or done.stdout).split())
                 raise CommandError(
-                    f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}",
+                    f"`{' '.join(command)}` failed: {said}",
                     "mend that, then `vigil up` again; nothing was left running",
                     _exit_code(done.returncode),
                 )
 
-    def _await_service(self, service: Program) -> None:
-        """Waits until a service opens its port.
-
-        Raises:
-            CommandError: it ended for good, or stayed away.
-        """
+    def _trouble(self, service: Program) -> CommandError | None:
+        """Waits until a service opens its port; says why if it ended or stayed away."""
         port = self._port_of(service)
-        deadline = time.monotonic() + SERVICE_S
+        deadline = time.monotonic() + self.service_wait_s
         while is_free(port):
             process = self._supervisor.process(service.name)
             if process.state == "EXITED" or time.monotonic() > deadline:
                 said = last_line(self.home.logs / f"{service.name}.log")
-                raise CommandError(
+                return CommandError(
                     f"{service.name} did not come up: {said}",
                     f"`vigil logs {service.name}`; the rest runs until `vigil down`",
                     _exit_code(process.exit_code or ExitCode.UNREACHABLE),
                 )
             time.sleep(0.05)
         self.tell(f"{service.name} is up")
+        return None
 
     def _port_of(self, program: Program) -> int:
         return remembered_ports(self.home)[program.name]

@@ -62,9 +62,13 @@ def statement(fields: Mapping[str, str], body: bytes, *, read_only: bool) -> Sta
         rows=rows,
         format=named or fields.get("default_format", "TabSeparated"),
         database=fields.get("database", ""),
-        settings={"readonly": "2", **settings} if read_only else settings,
+        settings={**settings, **_limit(settings)} if read_only else settings,
         parameters={k[6:]: v for k, v in fields.items() if k.startswith("param_")},
     )
+
+
+def _limit(settings: Mapping[str, str]) -> dict[str, str]:
+    return {"readonly": "1" if settings.get("readonly") == "1" else "2"}
 
 
 def form(content_type: str, body: bytes) -> dict[str, str]:

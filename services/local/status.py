@@ -10,6 +10,7 @@ from services.local.environment import remembered_ports
 from services.local.kafka import last_line
 from services.local.launch import life, lives
 from services.local.ports import is_free
+from services.local.roster import STORES
 from services.local.stack import Stack
 from services.local.supervision import Process, Supervisor
 
@@ -54,8 +55,9 @@ def rows(stack: Stack) -> list[Row]:
     supervisor = Supervisor(stack.home)
     if not supervisor.answers():
         return [_orphan(stack, name) for name in _left(stack.home.run)]
-    here = {process.name: process for process in supervisor.processes()}
-    return [_row(stack, process) for process in here.values()]
+    place = {program.name: n for n, program in enumerate((*STORES, *stack.services))}
+    found = sorted(supervisor.processes(), key=lambda process: place.get(process.name, len(place)))
+    return [_row(stack, process) for process in found]
 
 
 def log_of(stack: Stack, name: str) -> Path:
