@@ -42,6 +42,14 @@ def cluster_id(bootstrap: str, timeout_s: float) -> str:
     return str(answer.cluster_id)
 
 
+def cluster_id_of(options: Options) -> str:
+    """Ask the cluster that the options lead to for its name; raises as `topics` does."""
+    admin = AdminClient({**options, **QUIET})
+    with shut_doors_raise_retry("describe cluster"):
+        answer = admin.describe_cluster(request_timeout=TIMEOUT_S).result(TIMEOUT_S)
+    return str(answer.cluster_id)
+
+
 def topics(options: Options) -> dict[str, TopicState]:
     """Describe every topic that the client may see, the cluster's own left out.
 

@@ -88,6 +88,17 @@ class Reader:
         """Say per partition up to which offset (exclusive) everything readable has been given."""
         return dict(self._reached)
 
+    def lag(self) -> Mapping[Partition, int]:
+        """Say how many offsets lie before the end of each log, as far as the client has heard.
+
+        Asks nobody and never blocks. A partition of which nothing was heard yet is left out.
+        """
+        known = {place: self._high(place) for place in self._reached}
+        return {p: max(high - self._reached[p], 0) for p, high in known.items() if high >= 0}
+
+    def _high(self, place: Partition) -> int:
+        return self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)[1]
+
     def close(self) -> None:
         """Let go of the partitions."""
         self._consumer.close()
