@@ -134,6 +134,7 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[str] = []  # keyed hash of the device, hex, per reading; "" unknown
     demographics: Demographics | None = None
     stay: Stay | None = None
+    terminology: str = ""  # version of the tables by which values were converted
 
 
 class Fate(StrEnum):

@@ -1,0 +1,30 @@
+"""Codes about people: race, ethnicity and payer as the words that cohorts are named by."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.core.terminology.table import rows
+
+TABLE: Final = "people.csv"
+COLUMNS: Final = ("dimension", "system", "code", "label", "meaning")
+DIMENSIONS: Final = ("race", "ethnicity", "payer")
+
+PeopleCodes = Mapping[tuple[str, str, str], str]
+"""From (dimension, system, code) to the word for it."""
+
+
+def parse_people(text: str) -> PeopleCodes:
+    """Read `people.csv`.
+
+    Raises:
+        BadRow: an unknown dimension, or a second row for a code.
+    """
+    table: dict[tuple[str, str, str], str] = {}
+    for row in rows(TABLE, text, COLUMNS):
+        key = (row.text("dimension"), row.text("system"), row.text("code"))
+        if key[0] not in DIMENSIONS:
+            row.refuse(f"the dimension is one of {', '.join(DIMENSIONS)}")
+        if key in table:
+            row.refuse("a second row for this code")
+        table[key] = row.text("label")
+    return table

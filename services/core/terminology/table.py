@@ -1,0 +1,67 @@
+"""Rows of a CSV table, each with its line, so that a bad one is refused by name."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+import msgspec
+
+
+class BadRow(ValueError):  # noqa: N818 - it names what was found
+    """A row of a table cannot be used; the text names the file, the line and what is wrong."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of a table."""
+
+    table: str
+    line: int
+    cells: Mapping[str, str]
+
+    def refuse(self, why: str) -> NoReturn:
+        """Refuse this row.
+
+        Raises:
+            BadRow: always.
+        """
+        raise BadRow(f"{self.table} line {self.line}: {why}")
+
+    def text(self, column: str) -> str:
+        """Give a cell that must not be empty; raises BadRow."""
+        return self.cells[column] or self.refuse(f"{column} is empty")
+
+    def number(self, column: str, default: float) -> float:
+        """Give a cell as a finite number, or the default if it is empty; raises BadRow."""
+        text = self.cells[column]
+        try:
+            number = float(text) if text else default
+        except ValueError:
+            self.refuse(f"{column} is no number")
+        return (
+            number if not text or math.isfinite(number) else self.refuse(f"{column} is infinite")
+        )
+
+
+def rows(table: str, text: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    r"""Read the rows of a table.
+
+    Args:
+        table: its name, for errors.
+        text: CSV with a header line.
+        columns: the header it must have, in order.
+
+    Raises:
+        BadRow: the header is another one, or a row has too few or too many cells.
+
+    >>> [row.cells["b"] for row in rows("t.csv", "a,b\n1,2\n", ("a", "b"))]
+    ['2']
+    """
+    reader = csv.reader(text.splitlines(), strict=True)
+    if tuple(next(reader, [])) != columns:
+        raise BadRow(f"{table} line 1: the columns must be {','.join(columns)}")
+    for cells in reader:
+        row = Row(table, reader.line_num, dict(zip(columns, cells, strict=False)))
+        if len(cells) != len(columns):
+            row.refuse(f"{len(cells)} cells instead of {len(columns)}")
+        yield row

@@ -1,0 +1,80 @@
+"""`python -m services.ingest`: fhir.raw.v1 to vitals.v1, and what goes beside it."""
+
+import sys
+from pathlib import Path
+
+from services.core.errors import CommandError, ExitCode
+from services.core.events import Fate, Receipt
+from services.core.terminology.book import TABLES, Terminology
+from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
+from services.ingest.settings import IngestSettings
+from services.runtime.codec import Codec
+from services.runtime.kafka import admin
+from services.runtime.kafka.client import Options
+from services.runtime.service import run
+from services.runtime.settings import KafkaSettings
+from services.runtime.telemetry.metrics import Metrics
+from services.runtime.vault import Vault, read_keys
+from services.runtime.worker import MakeTask, Plan
+
+
+def main() -> int:
+    """Read the settings, then ingest until told to stop."""
+    settings = IngestSettings()
+    options = KafkaSettings().client_options()
+    plan = Plan(service="ingest", instance=settings.instance, inputs=(RAW,))
+    return run(plan, options, settings, lambda metrics: tasks(settings, options, metrics))
+
+
+def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeTask:
+    """Read keys and tables, and give the maker of tasks.
+
+    Raises:
+        CommandError: a key file or a table cannot be used, or there is no topic of vitals.
+    """
+    key = read_keys(settings.pseudonym_key_file)[0]
+    vault = Vault.from_file(settings.payload_key_file)
+    terminology = read_terminology(settings.schemas / "terminology")
+    codec = Codec(settings.schemas)
+    partitions = len(admin.partitions_of(options, [VITALS]))
+    on_receipt = counting(metrics)
+    return lambda _: Ingest(
+        terminology=terminology,
+        pseudonym_key=key,
+        vault=vault,
+        codec=codec,
+        partitions=partitions,
+        on_receipt=on_receipt,
+    )
+
+
+def read_terminology(folder: Path) -> Terminology:
+    """Read the tables of a folder.
+
+    Raises:
+        CommandError: a table is missing, or a row of one cannot be used.
+    """
+    try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in TABLES}
+        return Terminology.parse(texts)
+    except OSError as error:
+        what = f"The table {error.filename} cannot be read: {error.strerror}."
+        raise CommandError(what, "Set VIGIL_SCHEMAS.", ExitCode.CONFIGURATION) from None
+    except ValueError as error:
+        raise CommandError(f"{error}.", "Mend this line.", ExitCode.CONFIGURATION) from None
+
+
+def counting(metrics: Metrics) -> OnReceipt:
+    """Count entries by fate, and dead letters by reason."""
+
+    def count(receipt: Receipt) -> None:
+        for entry in receipt.entries:
+            metrics.counter("entries_total", outcome=entry.fate).inc()
+            if entry.fate is Fate.DEAD:
+                metrics.counter("dead_letters_total", reason=entry.detail).inc()
+
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

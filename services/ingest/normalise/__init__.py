@@ -1,0 +1,1 @@
+"""What a received message means: pure, one message in, findings and refusals out."""

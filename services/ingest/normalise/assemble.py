@@ -1,0 +1,136 @@
+"""Findings of one message become events: per patient, encounter and time one, in entry order."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from struct import pack
+from typing import Any, Final
+
+from services.core.events import Flag, Kind, Vitals
+from services.core.pseudonyms import (
+    device_name,
+    encounter_pseudonym,
+    patient_pseudonym,
+    reading_id,
+)
+from services.core.vitals import VARIABLE_INDEX
+from services.ingest.normalise.findings import Finding, Measured, Message, Moved, Person, Reading
+
+_SYSTOLIC: Final = VARIABLE_INDEX["SBP"]
+_DIASTOLIC: Final = VARIABLE_INDEX["DBP"]
+
+Numbered = tuple[int, Measured]
+
+
+class Assembler:
+    """Makes the events of one message, in the names that leave the PHI zone."""
+
+    def __init__(self, message: Message, key: bytes, terminology_version: str) -> None:
+        self._source, self._key = message.source, key
+        self._subjects: dict[str, bytes] = {}
+        self._common: Mapping[str, Any] = {
+            "source": message.source,
+            "received_at": message.received_at,
+            "accepted_at": message.accepted_at,
+            "ingest_id": message.ingest_id,
+            "raw_partition": message.partition,
+            "raw_offset": message.offset,
+            "terminology": terminology_version,
+        }
+
+    @property
+    def subjects(self) -> Mapping[str, bytes]:
+        """From the id of each patient whose event was made to the pseudonym."""
+        return self._subjects
+
+    def tick(self, at: int) -> Vitals:
+        """Make the event of a source's clock."""
+        return Vitals(kind=Kind.TICK, measured_at=at, entries=pack("<H", 0), **self._common)
+
+    def events(self, findings: Iterable[tuple[int, Finding]]) -> list[Vitals]:
+        """Make the events of numbered findings, each where its first entry stands."""
+        groups: dict[Any, list[Numbered]] = {}
+        events: dict[Any, Vitals | None] = {}
+        for index, found in findings:
+            if isinstance(found, Measured):
+                group = (found.kind, found.patient, found.encounter, found.measured_at)
+                events.setdefault(group, None)
+                groups.setdefault(group, []).append((index, found))
+            elif isinstance(found, Person | Moved):
+                events[index] = self._told(index, found)
+        return [event or self._measured(groups[group]) for group, event in events.items()]
+
+    def _told(self, index: int, found: Person | Moved) -> Vitals:
+        moved = found if isinstance(found, Moved) else None
+        return Vitals(
+            kind=Kind.ENCOUNTER if moved else Kind.PATIENT,
+            pseudonym=self._patient(found.patient),
+            encounter=self._encounter(moved.encounter if moved else ""),
+            measured_at=self._common["received_at"],
+            entries=pack("<H", index),
+            demographics=found.demographics if isinstance(found, Person) else None,
+            stay=moved.stay if moved else None,
+            **self._common,
+        )
+
+    def _measured(self, group: Sequence[Numbered]) -> Vitals:
+        first = group[0][1]
+        rows = [(index, found, reading) for index, found in group for reading in found.readings]
+        readings = [reading for _, _, reading in rows]
+        names = {found.identifier: self._reading_id(found.identifier) for _, found in group}
+        devices = {found.device: self._device(found.device) for _, found in group}
+        many = len(rows)
+        return Vitals(
+            kind=first.kind,
+            pseudonym=self._patient(first.patient),
+            encounter=self._encounter(first.encounter),
+            measured_at=first.measured_at,
+            entries=pack(f"<{many}H", *[index for index, _, _ in rows]),
+            variables=bytes([reading.variable for reading in readings]),
+            values=pack(f"<{many}d", *[reading.value for reading in readings]),
+            flags=pack(f"<{many}H", *_flags(rows, readings)),
+            ids=b"".join([names[found.identifier] for _, found, _ in rows]),
+            versions=pack(f"<{many}q", *[found.version for _, found, _ in rows]),
+            codes=[reading.code for reading in readings],
+            units=[reading.unit for reading in readings],
+            devices=[devices[found.device] for _, found, _ in rows],
+            **self._common,
+        )
+
+    def _patient(self, identifier: str) -> bytes:
+        known = self._subjects.get(identifier)
+        if known is None:
+            known = patient_pseudonym(self._key, self._source, identifier)
+            self._subjects[identifier] = known
+        return known
+
+    def _encounter(self, identifier: str) -> bytes:
+        return encounter_pseudonym(self._key, self._source, identifier) if identifier else b""
+
+    def _reading_id(self, identifier: str) -> bytes:
+        return reading_id(self._key, self._source, identifier)
+
+    def _device(self, reference: str) -> str:
+        return device_name(self._key, self._source, reference) if reference else ""
+
+
+def _flags(
+    rows: Sequence[tuple[int, Measured, Reading]], readings: Sequence[Reading]
+) -> list[int]:
+    flags = [reading.flags | (Flag.NO_ID if found.without_id else 0) for _, found, reading in rows]
+    for place in _inconsistent(readings):
+        flags[place] |= Flag.INCONSISTENT
+    return flags
+
+
+def _inconsistent(readings: Sequence[Reading]) -> list[int]:
+    """Find the places of systolic pressures below the diastolic of the same order, and of both."""
+    high = [
+        i for i, r in enumerate(readings) if r.variable == _SYSTOLIC and not math.isnan(r.value)
+    ]
+    low = [
+        i for i, r in enumerate(readings) if r.variable == _DIASTOLIC and not math.isnan(r.value)
+    ]
+    pairs = [
+        p for p in zip(high, low, strict=False) if readings[p[0]].value < readings[p[1]].value
+    ]
+    return [place for pair in pairs for place in pair]

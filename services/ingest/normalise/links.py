@@ -1,0 +1,70 @@
+"""Whom a reference means: an id at the source, or an entry of the same Bundle."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from services.core.errors import Reason, Refusal
+
+_ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}")
+_RELATIVE: Final = re.compile(
+    r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?"
+)
+_DOTS: Final = frozenset({".", ".."})
+
+
+def check_id(text: str, place: str) -> str:
+    """Give an id back if it is one.
+
+    Raises:
+        Refusal: FHIR_ID; BAD_CHAR if a character cannot be seen.
+    """
+    if _ID.fullmatch(text) and text not in _DOTS:
+        return text
+    raise Refusal(Reason.FHIR_ID if text.isprintable() else Reason.BAD_CHAR, place)
+
+
+class Links:
+    """Resolves references of one message."""
+
+    def __init__(self, entries: Sequence[Any]) -> None:
+        """Take the entries of the Bundle; of a single resource there are none."""
+        self._entries = entries
+        self._by_url: Mapping[str, tuple[str, str]] | None = None
+
+    def patient(self, reference: str | None, place: str) -> str:
+        """Give the id of the Patient that is meant.
+
+        Raises:
+            Refusal: SUBJECT: there is none, it is no Patient, is contained, or is on another
+                server; BAD_CHAR if a character of the reference cannot be seen.
+        """
+        kind, identifier = self._resolved(reference or "")
+        if kind == "Patient":
+            return identifier
+        seen = (reference or "").isprintable()
+        raise Refusal(Reason.SUBJECT if seen else Reason.BAD_CHAR, place)
+
+    def encounter(self, reference: str | None) -> str:
+        """Give the id of the Encounter that is meant; empty if none can be told."""
+        kind, identifier = self._resolved(reference) if reference else ("", "")
+        return identifier if kind == "Encounter" else ""
+
+    def _resolved(self, reference: str) -> tuple[str, str]:
+        found = _RELATIVE.fullmatch(reference)
+        if found:
+            return ("", "") if found[2] in _DOTS else (found[1], found[2])
+        if self._by_url is None:
+            self._by_url = dict(filter(None, (_address(entry) for entry in self._entries)))
+        return self._by_url.get(reference, ("", ""))
+
+
+def _address(entry: Any) -> tuple[str, tuple[str, str]] | None:
+    """Give an entry's full URL and its resource's type and id, if it has all three."""
+    resource = entry.get("resource") if isinstance(entry, dict) else None
+    if not isinstance(resource, dict):
+        return None
+    url, kind, identifier = entry.get("fullUrl"), resource.get("resourceType"), resource.get("id")
+    if not (isinstance(url, str) and isinstance(kind, str) and isinstance(identifier, str)):
+        return None
+    return (url, (kind, identifier)) if _ID.fullmatch(identifier) else None

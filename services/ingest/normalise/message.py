@@ -1,0 +1,150 @@
+"""One message: what each of its entries says, and why the others were refused."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from services.core.errors import Reason, Refusal
+from services.core.events import Fate
+from services.core.terminology.book import Terminology
+from services.ingest.normalise import moments, people
+from services.ingest.normalise.document import Document
+from services.ingest.normalise.findings import Finding, Message, Noted, OutOfScope
+from services.ingest.normalise.links import Links
+from services.ingest.normalise.observation import Scene, read_observation
+
+WHOLE: Final = -1
+"""In the place of an entry's number: the whole message."""
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry, or a whole message, that cannot be used."""
+
+    entry: int
+    reason: Reason
+    place: str
+    payload: bytes
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What became of one entry, and what it said."""
+
+    fate: Fate
+    detail: str = ""
+    finding: Finding | None = None
+
+
+class Reader:
+    """Reads the entries of one message."""
+
+    def __init__(self, message: Message, terminology: Terminology) -> None:
+        """Parse the message.
+
+        Raises:
+            Refusal: the whole of it cannot be used.
+        """
+        self._document = Document(message.body)
+        self._links = Links(self._document.entries)
+        self._message, self._terminology = message, terminology
+        self.refused: list[Refused] = []
+
+    def entries(self) -> list[Entry]:
+        """Read every entry, in order; whatever is wrong with one leaves the others alone."""
+        return [self._entry(i, content) for i, content in enumerate(self._document.resources)]
+
+    def _entry(self, index: int, content: Any) -> Entry:
+        try:
+            self._document.check(index)
+            finding = self._finding(index, content)
+        except Refusal as refusal:
+            return self._refuse(index, refusal.reason, f"{_type(content)}.{refusal.place}")
+        except Exception as error:  # noqa: BLE001 - whatever one entry provokes, the next goes on
+            return self._refuse(index, Reason.UNEXPECTED, type(error).__name__)
+        if isinstance(finding, OutOfScope):
+            return Entry(Fate.OUT_OF_SCOPE, finding.detail)
+        return Entry(Fate.VITALS, "", finding)
+
+    def _refuse(self, index: int, reason: Reason, place: str) -> Entry:
+        payload = self._document.original(index)
+        self.refused.append(Refused(entry=index, reason=reason, place=place, payload=payload))
+        return Entry(Fate.DEAD, reason)
+
+    def _finding(self, index: int, content: Any) -> Finding:
+        """Read one resource by its type."""
+        if content is None and self._document.is_bundle:
+            return OutOfScope("no resource")
+        kind = content.get("resourceType") if isinstance(content, dict) else None
+        match kind:
+            case "Observation":
+                return read_observation(content, self._scene(index))
+            case "Patient":
+                return self._person(content)
+            case "Encounter":
+                return people.read_encounter(content, self._links)
+            case "Coverage":
+                return self._coverage(content)
+            case _:
+                return self._other(kind)
+
+    def _scene(self, index: int) -> Scene:
+        return Scene(
+            terminology=self._terminology,
+            links=self._links,
+            received_at=self._message.received_at,
+            original=self._original(index),
+        )
+
+    def _original(self, index: int) -> Callable[[], bytes]:
+        return lambda: self._document.original(index)
+
+    def _person(self, content: dict[str, Any]) -> Finding:
+        codes, identifier = self._terminology.people, content.get("id")
+        coverages = self._of_type("Coverage")
+        payer = (
+            people.payer_of(identifier, coverages, self._links, codes)
+            if coverages and isinstance(identifier, str)
+            else None
+        )
+        return people.read_patient(content, payer, codes, self._message.received_at)
+
+    def _coverage(self, content: dict[str, Any]) -> Finding:
+        """A Coverage counts where a Patient of the same message takes up what it says."""
+        taken = any(
+            people.payer_of(patient["id"], [content], self._links, self._terminology.people)
+            for patient in self._of_type("Patient")
+            if isinstance(patient.get("id"), str)
+        )
+        return Noted() if taken else OutOfScope("Coverage")
+
+    def _of_type(self, kind: str) -> list[dict[str, Any]]:
+        return [
+            resource
+            for resource in self._document.resources
+            if isinstance(resource, dict) and resource.get("resourceType") == kind
+        ]
+
+    def _other(self, kind: Any) -> OutOfScope:
+        """Tell the type of a resource that is not read; a Bundle in a Bundle is refused."""
+        if kind == "Bundle" or kind not in self._terminology.resources:
+            raise Refusal(Reason.FHIR_TYPE, "resourceType")
+        return OutOfScope(kind)
+
+
+def read_tick(message: Message) -> int:
+    """Read the time that a source tells: microseconds since the epoch.
+
+    Raises:
+        Refusal: what a document may be refused for, TIME_FORMAT or TIME_FUTURE.
+    """
+    content = Document(message.body).resources[0]
+    told = content.get("time") if isinstance(content, dict) else None
+    if not isinstance(told, str):
+        raise Refusal(Reason.TIME_FORMAT, "time")
+    return moments.not_after(moments.moment(told, "time"), message.received_at, "time")
+
+
+def _type(content: Any) -> str:
+    """Name the resource type where it is one of those that are read."""
+    kind = content.get("resourceType") if isinstance(content, dict) else None
+    return kind if kind in ("Observation", "Patient", "Encounter", "Coverage") else "resource"

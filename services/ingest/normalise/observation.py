@@ -1,0 +1,215 @@
+"""An Observation becomes readings, takes earlier ones back, or is refused with a reason."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from services.core.errors import Reason, Refusal
+from services.core.events import Flag, Kind
+from services.core.terminology.book import LOINC, Concept, Terminology
+from services.core.terminology.codes import NOT_OURS, PANEL
+from services.ingest.normalise import moments, quantities, resources, strict
+from services.ingest.normalise.findings import Measured, OutOfScope, Reading
+from services.ingest.normalise.links import Links, check_id
+from services.ingest.normalise.resources import Component, Observation
+
+UNKNOWN_VARIABLE: Final = 255
+"""Retracts every reading of the resource, whatever its variable was."""
+_USED: Final = frozenset({"final", "amended", "corrected", "preliminary"})
+_TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
+_NOT_YET: Final = frozenset({"registered", "unknown"})
+_VALUES: Final = frozenset(
+    f"value{kind}"
+    for kind in (
+        *("Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio"),
+        *("SampledData", "Time", "DateTime", "Period", "Attachment", "Reference"),
+    )
+)
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known around one entry of a message."""
+
+    terminology: Terminology
+    links: Links
+    received_at: int
+    original: Callable[[], bytes]
+    """Gives the entry as it was received; costs a second look at the message."""
+
+
+def read_observation(content: dict[str, Any], scene: Scene) -> Measured | OutOfScope:
+    """Read a parsed Observation.
+
+    A status that is neither used nor taken back (registered, unknown) is out of scope, and so is
+    a code that the tables do not have.
+
+    Raises:
+        Refusal: for every fault that `terminology.md` and `bad_inputs.tsv` name.
+    """
+    seen = resources.read(content, Observation)
+    if seen.modifierExtension:
+        raise Refusal(Reason.MODIFIER_EXT, "modifierExtension")
+    if seen.id is not None:
+        check_id(seen.id, "id")
+    if seen.status in _TAKEN_BACK:
+        return _retraction(seen, scene)
+    if seen.status in _NOT_YET:
+        return OutOfScope(f"status {seen.status}")
+    if seen.status not in _USED:
+        raise Refusal(Reason.FHIR_STATUS, "status")
+    concept = _concept(seen, scene)
+    if concept.variable == NOT_OURS or "valueSampledData" in content:
+        return OutOfScope(scene.terminology.told(concept.code))
+    readings = _readings(seen, content, concept, scene)
+    if not readings:
+        return OutOfScope(concept.code)
+    return _measured(Kind.OBSERVATION, seen, _measured_at(seen, scene), readings, scene)
+
+
+def _measured(
+    kind: Kind, seen: Observation, measured_at: int, readings: list[Reading], scene: Scene
+) -> Measured:
+    return Measured(
+        kind=kind,
+        patient=scene.links.patient(resources.target(seen.subject), "subject.reference"),
+        encounter=scene.links.encounter(resources.target(seen.encounter)),
+        measured_at=measured_at,
+        identifier=seen.id or hashlib.sha256(scene.original()).hexdigest(),
+        without_id=seen.id is None,
+        version=version_of(seen.meta),
+        device=resources.target(seen.device) or "",
+        readings=readings,
+    )
+
+
+def version_of(meta: resources.Meta | None) -> int:
+    """Order the versions of a resource: a greater number is later, 0 is unknown.
+
+    `meta.versionId` where it is a whole number, else `meta.lastUpdated` in microseconds since the
+    epoch. A source keeps to one of the two; where it changes from numbers to times, the times are
+    later, because they are greater than any count of versions.
+    """
+    if meta is None:
+        return 0
+    given = meta.versionId or ""
+    if given.isascii() and given.isdecimal() and len(given) < len(str(1 << 63)):
+        return int(given)
+    try:
+        return max(0, moments.instant(meta.lastUpdated or ""))
+    except ValueError:
+        return 0
+
+
+def _concept(
+    seen: Observation | Component, scene: Scene, *, of: Observation | None = None
+) -> Concept:
+    """Say what an Observation, or a component of one, is about."""
+    if seen.code is None or not seen.code.coding:
+        raise Refusal(Reason.FHIR_CODE, "code")
+    codes = [c.code for c in seen.code.coding if c.system == LOINC and c.code]
+    whole = seen if isinstance(seen, Observation) else of
+    categories = whole.category if whole else []
+    filed = [c.code for category in categories for c in category.coding if c.code]
+    return scene.terminology.concept(codes, filed)
+
+
+def _measured_at(seen: Observation, scene: Scene) -> int:
+    """Say when it was measured; a period counts by its end."""
+    period = seen.effectivePeriod
+    given = {
+        "effectiveDateTime": seen.effectiveDateTime,
+        "effectiveInstant": seen.effectiveInstant,
+        "effectivePeriod.end": (period.end or "") if period else None,
+    }
+    named = [(place, text) for place, text in given.items() if text is not None]
+    if len(named) != 1:
+        raise Refusal(Reason.TIME_FORMAT, "effective[x]")
+    ((place, text),) = named
+    return moments.not_after(moments.moment(text, place), scene.received_at, place)
+
+
+def _readings(
+    seen: Observation, content: dict[str, Any], concept: Concept, scene: Scene
+) -> list[Reading]:
+    """Read the Observation's own value and those of its components."""
+    parts = [resources.read(part, Component) for part in seen.component]
+    found = []
+    if concept.variable != PANEL and (
+        _has_value(seen, content) or not (parts or "hasMember" in content)
+    ):
+        found.append(_reading(seen, content, concept, scene))
+    for index, part in enumerate(parts):
+        found += _component(part, seen, index, scene)
+    if len({reading.variable for reading in found}) != len(found):
+        raise Refusal(Reason.CODE_CONFLICT, "component")
+    if seen.status == "preliminary":
+        return [msgspec.structs.replace(r, flags=r.flags | Flag.PRELIMINARY) for r in found]
+    return found
+
+
+def _component(part: Component, whole: Observation, index: int, scene: Scene) -> list[Reading]:
+    place = f"component[{index}]"
+    try:
+        concept = _concept(part, scene, of=whole)
+        if concept.variable < 0:
+            return []
+        return [_reading(part, whole.component[index], concept, scene)]
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, f"{place}.{refusal.place}") from None
+
+
+def _has_value(seen: Observation, content: dict[str, Any]) -> bool:
+    return seen.dataAbsentReason is not None or not _VALUES.isdisjoint(content)
+
+
+def _reading(
+    seen: Observation | Component, content: dict[str, Any], concept: Concept, scene: Scene
+) -> Reading:
+    """Read one value; `content` is the Observation or component as parsed."""
+    given = _VALUES.intersection(content)
+    if len(given) + (seen.dataAbsentReason is not None) != 1:
+        raise Refusal(Reason.VALUE_CHOICE, "value[x]")
+    if seen.dataAbsentReason is not None:
+        return quantities.absent(concept)
+    if seen.valueQuantity is None:
+        bare = "valueInteger" in given
+        raise Refusal(Reason.UNIT_UNKNOWN if bare else Reason.VALUE_TYPE, next(iter(given)))
+    if not seen.valueQuantity.value:
+        # Zero is asystole: make sure that it was written so and did not shrink to it.
+        strict.inspect(scene.original())
+    try:
+        return quantities.reading(seen.valueQuantity, concept, scene.terminology)
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, f"valueQuantity.{refusal.place}") from None
+
+
+def _retraction(seen: Observation, scene: Scene) -> Measured | OutOfScope:
+    """Name what is taken back: by id, one reading per variable that the resource still names."""
+    if seen.id is None:
+        raise Refusal(Reason.FHIR_ID, "id")
+    concepts = _named(seen, scene)
+    if concepts and all(concept.variable == NOT_OURS for concept in concepts):
+        return OutOfScope(scene.terminology.told(concepts[0].code))
+    named = {c.variable: c.code for c in concepts if c.variable >= 0} or {UNKNOWN_VARIABLE: ""}
+    readings = [Reading(variable, math.nan, 0, code, "") for variable, code in named.items()]
+    try:
+        measured_at = _measured_at(seen, scene)
+    except Refusal:
+        measured_at = scene.received_at  # what is taken back is found by its id
+    return _measured(Kind.RETRACTION, seen, measured_at, readings, scene)
+
+
+def _named(seen: Observation, scene: Scene) -> list[Concept]:
+    """Give the concepts of a resource whose faults do not matter any more."""
+    found = []
+    parts: list[Observation | Component] = [seen]
+    parts += [resources.read(part, Component) for part in seen.component]
+    for part in parts:
+        try:
+            found.append(_concept(part, scene, of=seen))
+        except Refusal:
+            continue
+    return found

@@ -1,0 +1,147 @@
+"""JSON as strictly as a vital sign deserves: what parsers silently mend is refused here."""
+
+import json
+import math
+import re
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from services.core.errors import Reason, Refusal
+
+MAX_BYTES: Final = 1 << 20
+"""No body is longer: 1 MiB."""
+MAX_DEPTH: Final = 32
+"""No document is nested deeper."""
+TOO_GREAT: Final = 1e18
+"""No number of a document is greater: FHIR decimals have at most 18 digits."""
+TOO_SMALL: Final = 1e-300
+"""A number nearer to 0 lost digits in a float64, or became 0."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+_BYTE: Final = re.compile(r"\(byte (\d+)\)")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONGEST_INTEGER: Final = 19
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def parse(body: bytes) -> Any:
+    """Parse a JSON document.
+
+    The fast parser keeps the last of two equal keys. What it kept is written again: no string has
+    gone exactly if both texts have as many quotes that are not escaped. Numbers outside float64
+    are refused here, the other limits of numbers where one is read (`observation.py`).
+
+    Raises:
+        Refusal: TOO_LARGE, ENCODING, JSON_DEPTH, JSON_SYNTAX, JSON_NONFINITE, JSON_DUP_KEY,
+            NUM_OVERFLOW, NUM_UNDERFLOW or NUM_RANGE.
+    """
+    _check_bytes(body)
+    try:
+        content = _decode(body)
+        again = _encode(content)
+    except (msgspec.MsgspecError, OverflowError, RecursionError) as error:
+        _refuse(body, error)
+    if _quotes(body) != _quotes(again):
+        raise Refusal(Reason.JSON_DUP_KEY, "document")
+    return content
+
+
+def inspect(body: bytes) -> None:
+    """Look at every key and every number of a document; slow, and exact about each number.
+
+    Raises:
+        Refusal: as `parse`, the limits of numbers included.
+    """
+    try:
+        _careful(body.decode())
+    except json.JSONDecodeError as error:
+        raise Refusal(Reason.JSON_SYNTAX, f"character {error.pos}") from None
+    except RecursionError:
+        raise Refusal(Reason.JSON_DEPTH, "document") from None
+
+
+def _check_bytes(body: bytes) -> None:
+    if len(body) > MAX_BYTES:
+        raise Refusal(Reason.TOO_LARGE, "document")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Refusal(Reason.ENCODING, f"byte {error.start}") from None
+    if body.startswith(_BOM):
+        raise Refusal(Reason.ENCODING, "byte 0")
+    if _is_deep(body):
+        raise Refusal(Reason.JSON_DEPTH, "document")
+
+
+def _is_deep(body: bytes) -> bool:
+    """Say whether a document is too deep; one that is no JSON may be called either."""
+    brackets = body.translate(None, _NOT_BRACKETS)
+    if len(brackets) <= 2 * MAX_DEPTH or not _peeled(brackets):
+        return False
+    depth = 0
+    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _peeled(brackets: bytes) -> bytes:
+    """Take the innermost pairs off as often as the depth allows; the rest is too deep, or text."""
+    for _ in range(MAX_DEPTH):
+        inner = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if len(inner) == len(brackets):
+            return inner
+        brackets = inner
+    return brackets
+
+
+def _quotes(text: bytes) -> int:
+    """Count the quotes that begin or end a string."""
+    return (_ESCAPE.sub(b"", text) if b"\\" in text else text).count(b'"')
+
+
+def _refuse(body: bytes, error: Exception) -> NoReturn:
+    """Say why the fast parser stopped."""
+    inspect(body)
+    found = _BYTE.search(str(error))
+    place = f"byte {found[1]}" if found else "document"
+    raise Refusal(Reason.ENCODING if _SURROGATE.search(body) else Reason.JSON_SYNTAX, place)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise Refusal(Reason.JSON_DUP_KEY, "document")
+    return content
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Refusal(Reason.NUM_OVERFLOW, "document")
+    if abs(value) >= TOO_GREAT:
+        raise Refusal(Reason.NUM_RANGE, "document")
+    if abs(value) < TOO_SMALL and set(text.lower().partition("e")[0]) - set("-0."):
+        raise Refusal(Reason.NUM_UNDERFLOW, "document")
+    return value
+
+
+def _integer(text: str) -> float:
+    if len(text) > _LONGEST_INTEGER:
+        raise Refusal(Reason.NUM_RANGE, "document")
+    return float(text)
+
+
+def _constant(_: str) -> NoReturn:
+    raise Refusal(Reason.JSON_NONFINITE, "document")
+
+
+_careful: Final = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_float=_number, parse_int=_integer, parse_constant=_constant
+).decode

@@ -1,0 +1,206 @@
+"""From raw records to events: read, name, encrypt, encode. Each record stands alone."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from services.core.errors import Reason, Refusal, Stop
+from services.core.events import (
+    DeadLetter,
+    Fate,
+    Identity,
+    Kind,
+    Patient,
+    Receipt,
+    ReceiptEntry,
+    Vitals,
+    partition_of,
+)
+from services.core.terminology.book import Terminology
+from services.ingest.normalise.assemble import Assembler
+from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
+from services.ingest.normalise.findings import Message
+from services.ingest.normalise.message import WHOLE, Reader, Refused, read_tick
+from services.ingest.normalise.strict import MAX_BYTES
+from services.runtime.codec import Codec
+from services.runtime.ports import Output, Record, Stateless
+from services.runtime.vault import Vault
+
+RAW: Final = "fhir.raw.v1"
+VITALS: Final = "vitals.v1"
+RECEIPTS: Final = "receipts.v1"
+IDENTITY: Final = "identity.v1"
+PATIENTS: Final = "patients.v1"
+DEAD_LETTERS: Final = "dlq.v1"
+
+OnReceipt = Callable[[Receipt], None]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one record said: its events, what became of its entries, and what was refused."""
+
+    entries: Sequence[ReceiptEntry]
+    refused: Sequence[Refused] = ()
+    events: Sequence[Vitals] = ()
+    subjects: Sequence[tuple[str, bytes]] = ()
+    """Id and pseudonym of each patient that the events are about."""
+
+
+class Ingest(Stateless):
+    """Turns raw records into events; knows nothing of earlier ones.
+
+    Duplicates, versions and open encounters are settled downstream, where a patient's events meet:
+    records of one patient may stand in several partitions here.
+    """
+
+    def __init__(
+        self,
+        *,
+        terminology: Terminology,
+        pseudonym_key: bytes,
+        vault: Vault,
+        codec: Codec,
+        partitions: int,
+        on_receipt: OnReceipt,
+    ) -> None:
+        """Make the task of one partition.
+
+        Args:
+            terminology: codes, units and ranges.
+            pseudonym_key: 32 bytes.
+            vault: seals dead letters and identities.
+            codec: encodes events.
+            partitions: how many partitions patient-keyed topics have.
+            on_receipt: hears about each record; must not raise.
+        """
+        self._terminology, self._key = terminology, pseudonym_key
+        self._vault, self._codec = vault, codec
+        self._partitions, self._on_receipt = partitions, on_receipt
+        self._partition = lru_cache(maxsize=8192)(lambda name: partition_of(name, partitions))
+
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        """Turn records into outputs; one that cannot be used becomes a dead letter."""
+        return [output for record in records for output in self._handle(record)]
+
+    def _handle(self, record: Record) -> list[Output]:
+        at = {"partition": record.partition, "offset": record.offset}
+        message = unnamed(record.value, record.timestamp_ms, **at)
+        try:
+            media_type, message = message_of(record.headers, record.value, **at)
+            return self._outputs(record, message, self._read(media_type, message))
+        except Refusal as refusal:
+            result = _dead(message, refusal.reason, refusal.place)
+        except Stop:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one record provokes, the next goes on
+            result = _dead(message, Reason.UNEXPECTED, type(error).__name__)
+        return self._outputs(record, message, result)
+
+    def _read(self, media_type: str, message: Message) -> Result:
+        assembler = Assembler(message, self._key, self._terminology.version)
+        if media_type == TICK:
+            event = assembler.tick(read_tick(message))
+            return Result(entries=[ReceiptEntry(index=0, fate=Fate.TICK)], events=[event])
+        if media_type not in FHIR:
+            raise Refusal(Reason.HEADER, "content-type")
+        reader = Reader(message, self._terminology)
+        entries = reader.entries()
+        findings = [(i, entry.finding) for i, entry in enumerate(entries) if entry.finding]
+        return Result(
+            entries=[
+                ReceiptEntry(index=i, fate=entry.fate, detail=entry.detail)
+                for i, entry in enumerate(entries)
+            ],
+            refused=reader.refused,
+            events=assembler.events(findings),
+            subjects=list(assembler.subjects.items()),
+        )
+
+    def _outputs(self, record: Record, message: Message, result: Result) -> list[Output]:
+        """Encode a result, in an order that does not depend on anything else."""
+        outputs = [output for event in result.events for output in self._event(event)]
+        outputs += [self._identity(message, *subject) for subject in result.subjects]
+        outputs += [self._dead_letter(record, message, refused) for refused in result.refused]
+        receipt = Receipt(
+            ingest_id=message.ingest_id,
+            source=message.source,
+            raw_partition=record.partition,
+            raw_offset=record.offset,
+            received_at=message.received_at,
+            accepted_at=message.accepted_at,
+            length=len(message.body),
+            sha256=hashlib.sha256(message.body).digest(),
+            entries=list(result.entries),
+        )
+        outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._codec.encode(receipt)))
+        self._on_receipt(receipt)
+        return outputs
+
+    def _event(self, event: Vitals) -> list[Output]:
+        value = self._codec.encode(event)
+        if event.kind is Kind.TICK:
+            key = event.source.encode()
+            return [Output(VITALS, key, value, p) for p in range(self._partitions)]
+        partition = self._partition(event.pseudonym)
+        written = [Output(VITALS, event.pseudonym, value, partition)]
+        if event.kind in (Kind.PATIENT, Kind.ENCOUNTER):
+            written.append(self._view(event, partition))
+        return written
+
+    def _view(self, event: Vitals, partition: int) -> Output:
+        """Write the half of a patient's view that an event tells."""
+        view = Patient(
+            pseudonym=event.pseudonym,
+            updated_at=event.measured_at,
+            demographics=event.demographics,
+            encounter=event.encounter,
+            stay=event.stay,
+        )
+        key = event.pseudonym + b"/" + event.kind.encode()
+        return Output(PATIENTS, key, self._codec.encode(view), partition)
+
+    def _identity(self, message: Message, identifier: str, pseudonym: bytes) -> Output:
+        """Write who a pseudonym is.
+
+        With every record: the topic is compacted, and so nothing that earlier records did decides
+        what this one gives.
+        """
+        reference = {"source": message.source, "reference": f"Patient/{identifier}"}
+        identity = Identity(
+            pseudonym=pseudonym,
+            key_epoch=self._vault.epoch,
+            ciphertext=self._vault.seal(msgspec.json.encode(reference), pseudonym),
+        )
+        return Output(
+            IDENTITY, pseudonym, self._codec.encode(identity), self._partition(pseudonym)
+        )
+
+    def _dead_letter(self, record: Record, message: Message, refused: Refused) -> Output:
+        digest = hashlib.sha256(refused.payload).digest()
+        kept = len(refused.payload) <= MAX_BYTES
+        letter = DeadLetter(
+            reason=refused.reason,
+            place=refused.place,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            entry=refused.entry,
+            source=message.source,
+            received_at=message.received_at,
+            length=len(refused.payload),
+            sha256=digest,
+            key_epoch=self._vault.epoch,
+            payload=self._vault.seal(refused.payload, digest) if kept else b"",
+        )
+        key = record.key or message.ingest_id.encode()
+        return Output(DEAD_LETTERS, key, self._codec.encode(letter))
+
+
+def _dead(message: Message, reason: Reason, place: str) -> Result:
+    return Result(
+        entries=[ReceiptEntry(index=0, fate=Fate.DEAD, detail=reason)],
+        refused=[Refused(entry=WHOLE, reason=reason, place=place, payload=message.body)],
+    )

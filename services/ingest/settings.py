@@ -1,0 +1,12 @@
+"""What ingest is told."""
+
+from pathlib import Path
+
+from services.runtime.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Settings of ingest, from `VIGIL_*`."""
+
+    pseudonym_key_file: Path = Path(".vigil/keys/pseudonym.hex")
+    payload_key_file: Path = Path(".vigil/keys/payload.hex")
