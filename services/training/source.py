@@ -29,7 +29,7 @@ class Stays(NamedTuple):
         sex: (R,) 0 female, 1 male, NaN if unknown.
         label: (R,) 1 from six hours before onset, else 0.
         context: (R, 4) float32, the TIME_COLUMNS, NaN where unknown.
-        digest: sha256 of the data as read, hex.
+        digest: sha256 of the file, or of the sha256s of the folder's files in order, hex.
     """
 
     ids: tuple[str, ...]
@@ -154,10 +154,11 @@ def _usable(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _digest(files: list[Path]) -> str:
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(hashlib.sha256(file.read_bytes()).digest())
-    return whole.hexdigest()
+    """The file's sha256; of several files, the sha256 of theirs in order of name."""
+    digests = [hashlib.sha256(file.read_bytes()) for file in files]
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
 
 
 def _refused(what: str) -> CommandError:

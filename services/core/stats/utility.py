@@ -81,6 +81,29 @@ def normalized(totals: _Float64) -> _Float64:
         return np.where(room > 0, (gained - silent) / room, np.nan)
 
 
+def best_threshold(score: NDArray[np.floating], worth: _Float64) -> float:
+    """The threshold at or above which alerts gain the most in all.
+
+    Args:
+        score: (R,) finite.
+        worth: (R, 2) from `hour_utilities`.
+
+    >>> best_threshold(np.array([0.1, 0.2, 0.3]), np.array([[0, -1], [0, 2], [0, -0.5]]))
+    0.2
+    """
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    gained = np.cumsum(worth[order, 1] - worth[order, 0])
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    return float(ranked[ends[np.argmax(gained[ends])]])
+
+
+def before_onset(label: NDArray[np.integer], starts: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """The hours that every other metric counts: all but those at or after onset, (R,)."""
+    from_onset = _hours_from_onset(label, starts)
+    return ~np.isfinite(from_onset) | (from_onset < 0)
+
+
 def _hours_from_onset(label: NDArray[np.integer], starts: NDArray[np.integer]) -> _Float64:
     """Hours from onset of each row, negative before it; -inf in a stay without onset."""
     length = np.diff(starts)

@@ -1,0 +1,84 @@
+"""What a model is worth on recorded stays: as a whole, by sex and by age band."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.core.cohorts import age_band
+from services.core.stats.intervals import poisson_weights
+from services.core.stats.sketches import SMALLEST_CELL
+from services.runtime.bundle import Bundle
+from services.runtime.model import OnnxModel
+from services.training.matrix import matrix
+from services.training.measures import Scored, measures
+from services.training.source import Stays
+
+
+def evaluate(bundle: Bundle, stays: Stays) -> dict[str, Any]:
+    """Score stays as the service would and report; alerts by the bundle's default threshold."""
+    score = OnnxModel(bundle).score(bundle.select(matrix(stays)))
+    threshold = float(bundle.policy["threshold"])
+    scored = Scored(stays, score.astype(np.float64), score >= threshold, threshold)
+    return {
+        "model": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
+        "data": {
+            "sha256": stays.digest,
+            # Patients that the model was trained on flatter it.
+            "trained_on": stays.digest == bundle.manifest["data"]["sha256"],
+        },
+        **report(scored),
+    }
+
+
+def report(scored: Scored) -> dict[str, Any]:
+    """Measures of all stays and of the subgroups by sex and age band.
+
+    Utility counts the challenge's own hours, `challenge_*` all hours; every other measure of
+    hours leaves out those at or after onset. Cells under SMALLEST_CELL patients are not shown.
+    """
+    weights = poisson_weights([name.encode() for name in scored.stays.ids])
+    return {
+        "unit_of_analysis": "hour, if a measure does not say first_alert",
+        "label": "physionet-2019: onset within 6 h; alerts by threshold alone",
+        "threshold": scored.threshold,
+        "all": measures(scored, weights),
+        "subgroups": {
+            dimension: {
+                name: _subgroup(scored, weights, members == name)
+                for name in sorted(set(members.tolist()))
+            }
+            for dimension, members in _cohorts(scored.stays).items()
+        },
+    }
+
+
+def _subgroup(
+    scored: Scored, weights: NDArray[np.uint8], members: NDArray[np.bool_]
+) -> dict[str, Any]:
+    if np.count_nonzero(members) < SMALLEST_CELL:
+        return {"patients": f"<{SMALLEST_CELL}"}
+    stays, rows = scored.stays, members[scored.stays.patient]
+    part = stays._replace(
+        ids=tuple(name for name, member in zip(stays.ids, members, strict=True) if member),
+        starts=np.append(0, np.cumsum(np.diff(stays.starts)[members])),
+        hour=stays.hour[rows],
+        values=stays.values[:0],
+        age=stays.age[rows],
+        sex=stays.sex[rows],
+        label=stays.label[rows],
+        context=stays.context[:0],
+    )
+    return measures(
+        Scored(part, scored.score[rows], scored.alert[rows], scored.threshold), weights[members]
+    )
+
+
+def _cohorts(stays: Stays) -> dict[str, NDArray[np.str_]]:
+    first = stays.starts[:-1]
+    sexes = {0.0: "female", 1.0: "male"}
+    ages = [None if np.isnan(age) else float(age) for age in stays.age[first]]
+    return {
+        "sex": np.array([sexes.get(float(sex), "unknown") for sex in stays.sex[first]]),
+        "age_band": np.array([age_band(age) for age in ages]),
+    }

@@ -1,0 +1,128 @@
+"""From recorded stays to a bundle: read, cross-validate, train on everything, describe, write."""
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from services.core.features import FEATURES
+from services.training.booster import PARAMETERS, SEED, TREES
+from services.training.card import card, data_of
+from services.training.evaluate import report
+from services.training.folds import FOLDS, THINNING
+from services.training.graph import graph
+from services.training.matrix import matrix
+from services.training.measures import Scored
+from services.training.pack import as_json, pack, provenance
+from services.training.reference import reference
+from services.training.source import read
+from services.training.study import SHIPPED, STUDY, Course, Judged, Say, course, judge, learn
+
+_CLEAR_SHARE: Final = 0.75  # of the threshold, below which an alert ends
+
+
+class Trained(NamedTuple):
+    """What training gave: the bundle's digest, and a report for each set of columns."""
+
+    digest: str
+    rows: dict[str, dict[str, Any]]
+
+
+def train(data: Path, out: Path, *, study: bool, say: Say, trees: int = TREES) -> Trained:
+    """Train a bundle and write it to `<name>/<version>`; takes minutes.
+
+    The same data, code and libraries give the same bytes.
+
+    Args:
+        data: as `services.training.source.read` takes it.
+        out: the bundle's folder.
+        study: whether to cross-validate the other sets of columns too.
+        say: told of progress.
+        trees: how many.
+
+    Raises:
+        CommandError: the data cannot be used, or the bundle not be written.
+    """
+    say(f"reading {data.name}")
+    stays = read(data)
+    say(f"computing {len(FEATURES)} features of {len(stays.hour)} hours")
+    given = course(stays, matrix(stays))
+    sets = STUDY if study else (SHIPPED,)
+    judged = {columns.name: judge(given, columns, say=say, trees=trees) for columns in sets}
+    rows = {name: _row(given, each, name, say) for name, each in judged.items()}
+    say("training on all patients")
+    model = learn(given, SHIPPED, trees=trees)
+    contents = _contents(given, judged["shipped"], model, rows, _identity(out))
+    say(f"writing {out}")
+    return Trained(pack(out, contents, _facts(given, trees, _identity(out))), rows)
+
+
+def _row(given: Course, judged: Judged, name: str, say: Say) -> dict[str, Any]:
+    say(f"{name}: measuring")
+    return report(Scored(given.stays, judged.score, judged.alert, judged.threshold))
+
+
+def _identity(out: Path) -> dict[str, str]:
+    folder = out.resolve()
+    return {"name": folder.parent.name, "version": folder.name}
+
+
+def _contents(
+    given: Course,
+    judged: Judged,
+    model: str,
+    rows: dict[str, dict[str, Any]],
+    identity: dict[str, str],
+) -> dict[str, bytes]:
+    census = {
+        "sha256": given.stays.digest,
+        "patients": len(given.stays.ids),
+        "hours": len(given.stays.hour),
+        "septic_patients": rows["shipped"]["all"]["septic_patients"],
+    }
+    return {
+        "model.onnx": graph(model, judged.line),
+        "model.txt": model.encode(),
+        "features.json": as_json(_features()),
+        "reference.json": as_json(reference(given, judged)),
+        "policy.json": as_json(_policy(judged, identity)),
+        "card.json": as_json(card(identity, rows, judged, census)),
+    }
+
+
+def _features() -> dict[str, Any]:
+    return {
+        "schema": "vigil.features/1",
+        "features": [{**feature._asdict()} for feature in FEATURES],
+    }
+
+
+def _policy(judged: Judged, identity: dict[str, str]) -> dict[str, Any]:
+    return {
+        "version": f"{identity['name']}-{identity['version']}-default",
+        "threshold": judged.threshold,
+        "units": {},
+        "persistence": 1,
+        "clear_below": round(_CLEAR_SHARE * judged.threshold, 6),
+        "refractory_h": 6.0,
+        "valid_for_h": 6.0,
+        "abstain": {"min_vitals": 3, "max_age_h": 6.0},
+    }
+
+
+def _facts(given: Course, trees: int, identity: dict[str, str]) -> dict[str, Any]:
+    described = data_of(given.stays.digest)
+    return {
+        **identity,
+        "data": {
+            "sha256": given.stays.digest,
+            "name": described["name"],
+            "license": described["license"],
+        },
+        "seed": SEED,
+        "training": {
+            "trees": trees,
+            "folds": FOLDS,
+            "thinning": THINNING,
+            "parameters": PARAMETERS,
+        },
+        **provenance(),
+    }
