@@ -1,6 +1,7 @@
 """What must hold before a start, and whether a store answers after it."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -36,6 +37,25 @@ def pings(url: str) -> bool:
             return bool(answer.status == HTTPStatus.OK)
     except (urllib.error.URLError, OSError, ValueError):
         return False
+
+
+def why_not_ready(port: int) -> str:
+    """What keeps a service from working, in the words of its `/readyz`; empty when nothing."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2.0):
+            return ""
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return _why(answer.read())
+    except (urllib.error.URLError, OSError):
+        return "it does not answer yet"
+
+
+def _why(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["why"])
+    except (ValueError, KeyError, TypeError):
+        return "it does not say why"
 
 
 @contextmanager

@@ -12,12 +12,17 @@ from typing import Final
 from services.core.errors import CommandError, ExitCode
 from services.local import kafka
 from services.local.command import vigil
-from services.local.conditions import alone, deaf_to_ctrl_c, pings, refuse_full_disk
+from services.local.conditions import (
+    alone,
+    deaf_to_ctrl_c,
+    pings,
+    refuse_full_disk,
+    why_not_ready,
+)
 from services.local.environment import environment, make_keys, ports, remembered_ports
 from services.local.home import Home
 from services.local.kafka import last_line
 from services.local.launch import end, life
-from services.local.ports import is_free
 from services.local.roster import SERVICES, STORES, Program
 from services.local.supervision import Supervisor
 
@@ -38,7 +43,7 @@ class Stack:
         services: what runs beside the stores.
         preparations: commands of `vigil` that run between the stores and the services.
         least_free_bytes: room on the disk without which nothing is started.
-        service_wait_s: how long a service may take to open its port.
+        service_wait_s: how long a service may take to become ready.
         tell: takes a line about the progress.
     """
 
@@ -165,15 +170,15 @@ class Stack:
                 )
 
     def _trouble(self, service: Program) -> CommandError | None:
-        """Waits until a service opens its port; says why if it ended or stayed away."""
+        """Waits until a service is ready; says why if it ended or did not become so."""
         port = self._port_of(service)
         deadline = time.monotonic() + self.service_wait_s
-        while is_free(port):
+        while why := why_not_ready(port):
             process = self._supervisor.process(service.name)
             if process.state == "EXITED" or time.monotonic() > deadline:
                 said = last_line(self.home.logs / f"{service.name}.log")
                 return CommandError(
-                    f"{service.name} did not come up: {said}",
+                    f"{service.name} is not ready ({why}); its last words: {said}",
                     f"`vigil logs {service.name}`; the rest runs until `vigil down`",
                     _exit_code(process.exit_code or ExitCode.UNREACHABLE),
                 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError, ExitCode
+from services.local.conditions import why_not_ready
 from services.local.environment import remembered_ports
 from services.local.kafka import last_line
 from services.local.launch import life, lives
@@ -14,6 +15,7 @@ from services.local.roster import STORES
 from services.local.stack import Stack
 from services.local.supervision import Process, Supervisor
 
+STORE_NAMES: Final = frozenset(store.name for store in STORES)
 RED: Final = frozenset({"EXITED", "FATAL", "ORPHAN"})
 
 
@@ -24,13 +26,13 @@ class Row:
     Args:
         name: of the process.
         state: RUNNING, BACKOFF (it died and waits for its next life), EXITED (it stays down),
-            STOPPED, ORPHAN (it lives, its supervisor does not), ELSEWHERE (not started here).
+            STOPPED, ORPHAN (it lives, its supervisor does not).
         pid: of the process, or 0.
         port: on 127.0.0.1, or 0.
         uptime_s: since its last start.
         restarts: since `vigil up`.
         exit_code: of its last end, or 0.
-        note: what is the matter, or where it runs.
+        note: what is the matter; empty when nothing is.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Row:
     @property
     def well(self) -> bool:
         """Whether nothing needs to be done."""
-        return self.state in ("RUNNING", "ELSEWHERE")
+        return self.state == "RUNNING" and not self.note
 
 
 def rows(stack: Stack) -> list[Row]:
@@ -89,11 +91,13 @@ def _row(stack: Stack, process: Process) -> Row:
         uptime_s=process.uptime_s,
         restarts=found.starts - 1 if found else 0,
         exit_code=process.exit_code,
-        note="" if state == "RUNNING" else _note(stack, process.name, port),
+        note=_note(stack, process.name, port, state=state),
     )
 
 
-def _note(stack: Stack, name: str, port: int) -> str:
+def _note(stack: Stack, name: str, port: int, *, state: str) -> str:
+    if state == "RUNNING":
+        return "" if name in STORE_NAMES else why_not_ready(port)
     if port and not is_free(port):
         return f"port {port} is taken by another program"
     return last_line(stack.home.logs / f"{name}.log")

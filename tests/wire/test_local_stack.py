@@ -145,7 +145,7 @@ def test_a_killed_service_comes_back_and_is_counted(light: Stack) -> None:
 
 def test_a_service_that_dies_again_and_again_waits_and_says_so(light: Stack) -> None:
     crashing = replace(light, services=(*light.services, _idle("crash", "70")))
-    with pytest.raises(CommandError, match="crash did not come up: an idle service begins"):
+    with pytest.raises(CommandError, match=r"crash is not ready .* an idle service begins"):
         replace(crashing, service_wait_s=1.0).up()
     _await(lambda: _row(light, "crash").restarts >= 2)
     _await(lambda: _row(light, "crash").state == "BACKOFF")
@@ -162,6 +162,17 @@ def test_a_service_that_must_not_go_on_stays_down_with_its_code(
     assert told.value.exit_code == code
     row = _row(light, "stops")
     assert (row.state, row.exit_code, row.restarts, row.well) == ("EXITED", code, 0, False)
+
+
+def test_a_service_that_runs_and_does_not_work_is_not_well(light: Stack) -> None:
+    light.up()
+    assert _row(light, "idle").well
+    (light.home.root / "not-ready").touch()
+    row = _row(light, "idle")
+    assert (row.state, row.note, row.well) == ("RUNNING", "partition 2 does not move", False)
+    light.down()
+    with pytest.raises(CommandError, match=r"idle is not ready .partition 2 does not move."):
+        replace(light, service_wait_s=1.0).up()
 
 
 def test_a_taken_port_is_replaced_and_the_choice_remembered(light: Stack) -> None:
