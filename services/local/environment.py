@@ -33,24 +33,27 @@ def remembered_ports(home: Home) -> dict[str, int]:
 
 
 def environment(home: Home, ports: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
-    """The variables that every service gets; what is given already stays as it is.
+    """The variables that every service gets; an address or file that is given stays as it is.
 
     Args:
         home: of this stack.
         ports: of its programs, by name.
         given: the variables that `vigil up` was started with.
     """
-    ours = {
+    fixed = {
         "VIGIL_HOME": str(home.root),
         "VIGIL_CACHE": str(home.cache),
+        "VIGIL_GATEWAY_PORT": str(ports.get("gateway", 0)),
+    }
+    usual = {
         "VIGIL_SCHEMAS": str(REPO / "schemas"),
         "VIGIL_MODEL": str(REPO / "models" / "sepsis" / "1.0.0"),
-        "VIGIL_GATEWAY_PORT": str(ports.get("gateway", 0)),
         "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports.get('kafka', 0)}",
         "CLICKHOUSE_URL": f"http://127.0.0.1:{ports.get('clickhouse', 0)}",
     }
     keys = {f"VIGIL_{name.upper()}_KEY_FILE": str(home.keys / f"{name}.key") for name in KEYS}
-    return {name: given.get(name) or value for name, value in {**ours, **keys}.items()}
+    told = {name: given.get(name) or value for name, value in {**usual, **keys}.items()}
+    return {**told, **fixed}
 
 
 def make_keys(home: Home) -> None:

@@ -1,9 +1,12 @@
 """The tree of commands: quick to answer, and one sentence when something cannot be done."""
 
 import errno
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -121,6 +124,18 @@ def test_other_ends_have_their_exit_code_too(
     doing(error)
     assert _run("fails") == code
     assert words in capsys.readouterr().err
+
+
+def test_a_command_finds_the_stack_that_runs_here_unless_told_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    told = {"CLICKHOUSE_URL": "http://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:2"}
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(told))
+    monkeypatch.setattr(os, "environ", {"VIGIL_HOME": str(tmp_path), "CLICKHOUSE_URL": "mine"})
+    main.adopt_running_stack()
+    assert os.environ["CLICKHOUSE_URL"] == "mine"
+    assert os.environ["KAFKA_BOOTSTRAP_SERVERS"] == "127.0.0.1:2"
 
 
 def test_an_old_python_is_named_before_anything_fails() -> None:

@@ -61,12 +61,16 @@ def test_keys_are_made_once_and_readable_by_their_owner_alone(home: Home) -> Non
 
 
 def test_what_is_given_is_not_replaced(home: Home) -> None:
-    given = {"KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092", "VIGIL_MODEL": "/models/other"}
+    given = {
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
+        "VIGIL_MODEL": "/models/other",
+        "VIGIL_GATEWAY_PORT": "8400",
+    }
     told = environment(home, {"kafka": 1, "clickhouse": 2, "gateway": 3}, given)
     assert told["KAFKA_BOOTSTRAP_SERVERS"] == "kafka.example:9092"
     assert told["VIGIL_MODEL"] == "/models/other"
     assert told["CLICKHOUSE_URL"] == "http://127.0.0.1:2"
-    assert told["VIGIL_GATEWAY_PORT"] == "3"
+    assert told["VIGIL_GATEWAY_PORT"] == "3", "the port that was free, not the one wished for"
     assert told["VIGIL_PAYLOAD_KEY_FILE"] == str(home.keys / "payload.key")
 
 
