@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -31,8 +32,8 @@ def replay(
     ] = None,
     source: Annotated[str, typer.Option(help="The sender's id at the gateway.")] = "replay",
     gateway: Annotated[
-        str, typer.Option(envvar="VIGIL_GATEWAY_URL", help="The gateway's address.")
-    ] = "http://127.0.0.1:8080",
+        str, typer.Option(help="The gateway's address; default: the one that runs here.")
+    ] = "",
     limit_patients: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many recorded patients.")
     ] = None,
@@ -47,6 +48,7 @@ def replay(
     from services.simulator.delivery import Pace
     from services.simulator.recording import open_recording
 
+    gateway = gateway or f"http://127.0.0.1:{os.environ.get('VIGIL_GATEWAY_PORT', '8080')}"
     _check(source, gateway)
     recording = open_recording(path, source, now=lambda: datetime.now(UTC), limit=limit_patients)
     with _progress(recording.messages) as progress:

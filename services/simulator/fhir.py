@@ -14,24 +14,20 @@ Resource = dict[str, Any]
 LOINC: Final = "http://loinc.org"
 UCUM: Final = "http://unitsofmeasure.org"
 IDENTIFIERS: Final = "urn:vigil:simulator:mrn"
-PAYER: Final = "urn:vigil:payer"
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem"
 _US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition"
 _CDC_RACE: Final = "urn:oid:2.16.840.1.113883.6.238"
 
-RACES: Final = {
-    "white": ("2106-3", "White"),
-    "black": ("2054-5", "Black or African American"),
-    "asian": ("2028-9", "Asian"),
-    "native": ("1002-5", "American Indian or Alaska Native"),
-    "pacific": ("2076-8", "Native Hawaiian or Other Pacific Islander"),
+OMB: Final = {
+    "2106-3": "White",
+    "2054-5": "Black or African American",
+    "2028-9": "Asian",
+    "1002-5": "American Indian or Alaska Native",
+    "2076-8": "Native Hawaiian or Other Pacific Islander",
+    "2135-2": "Hispanic or Latino",
+    "2186-5": "Not Hispanic or Latino",
 }
-"""OMB race categories, code and display."""
-ETHNICITIES: Final = {
-    "hispanic": ("2135-2", "Hispanic or Latino"),
-    "not-hispanic": ("2186-5", "Not Hispanic or Latino"),
-}
-"""OMB ethnicity categories, code and display."""
+"""OMB categories of race and ethnicity, from code to display."""
 
 _VOCABULARY: Final[dict[str, Any]] = tomllib.loads(
     (files("services.simulator") / "vocabulary.toml").read_text(encoding="utf-8")
@@ -54,6 +50,19 @@ _CONCEPTS: Final = {
 }
 _CATEGORIES: Final = {name: _category(_VOCABULARY[name]["category"]) for name in VARIABLES}
 _PANEL: Final = _concept(["85354-9"], "Blood pressure panel")
+_OF_UNIT: Final = {
+    (name, unit): _concept([row["loinc"]], _VOCABULARY[name]["display"])
+    for name, rows in _VOCABULARY["alternates"].items()
+    for unit, row in rows.items()
+    if "loinc" in row
+}
+"""Concepts of those variables whose code depends on the unit."""
+
+
+def converted(name: str, value: float, unit: str) -> float:
+    """Say a value of the model's unit in one of the alternate units, rounded as usual there."""
+    row = _VOCABULARY["alternates"][name][unit]
+    return float(round(value * row["multiply"] + row.get("add", 0.0), row["decimals"]))
 
 
 class Charted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +111,8 @@ def observation(
     charted: Charted, identity: str, *, name: str, value: float, unit: str = ""
 ) -> Resource:
     """Build the Observation of one variable; the unit is the model's unless one is given."""
-    resource = _observation(charted, identity, _CONCEPTS[name], _CATEGORIES[name])
+    concept = _OF_UNIT.get((name, unit), _CONCEPTS[name])
+    resource = _observation(charted, identity, concept, _CATEGORIES[name])
     resource["valueQuantity"] = quantity(value, unit or UNITS[name])
     return resource
 
@@ -145,12 +155,38 @@ def patient(identity: str, *, birth_date: str, gender: str) -> Resource:
     }
 
 
-def omb_extension(kind: str, code: str, display: str) -> Resource:
+def omb_extension(kind: str, code: str) -> Resource:
     """Build the US Core extension for `race` or `ethnicity`."""
-    coding = {"system": _CDC_RACE, "code": code, "display": display}
+    coding = {"system": _CDC_RACE, "code": code, "display": OMB[code]}
     category = {"url": "ombCategory", "valueCoding": coding}
-    text = {"url": "text", "valueString": display}
+    text = {"url": "text", "valueString": OMB[code]}
     return {"url": f"{_US_CORE}/us-core-{kind}", "extension": [category, text]}
+
+
+def coverage(identity: str, patient: str, payer: str) -> Resource:
+    """Say who pays for a patient, by a code of the Source of Payment Typology."""
+    return {
+        "resourceType": "Coverage",
+        "id": identity,
+        "status": "active",
+        "type": {"coding": [{"system": "https://nahdo.org/sopt", "code": payer}]},
+        "beneficiary": {"reference": f"Patient/{patient}"},
+        "payor": [{"display": "an invented payer"}],
+    }
+
+
+def communication(language: str) -> Resource:
+    """Say which language a patient prefers, by its BCP 47 code."""
+    coding = {"system": "urn:ietf:bcp:47", "code": language}
+    return {"language": {"coding": [coding]}, "preferred": True}
+
+
+def weight(charted: Charted, identity: str, kilograms: float) -> Resource:
+    """Build an Observation of body weight: real, and none of the model's variables."""
+    concept = _concept(["29463-7"], "Body weight")
+    resource = _observation(charted, identity, concept, _CATEGORIES["HR"])
+    resource["valueQuantity"] = quantity(kilograms, "kg")
+    return resource
 
 
 def bundle(resources: Iterable[Resource]) -> Resource:

@@ -1,8 +1,12 @@
 """What the simulated hospital sends: one request body and what must be known to send it."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
+
+START: Final = datetime(2026, 1, 5, tzinfo=UTC)
+"""Event-world time at which patients begin to arrive unless told otherwise: a Monday."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,18 +1,15 @@
 """What can be replayed: patients of the PhysioNet 2019 challenge, and FHIR files as they are."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from services.core.errors import CommandError, ExitCode
 from services.simulator import physionet
-from services.simulator.messages import Message
-
-START: Final = datetime(2026, 1, 5, tzinfo=UTC)
-"""Event-world time at which recorded patients begin to arrive: a Monday, 00:00 UTC."""
+from services.simulator.messages import START, Message
 
 
 class Recording(NamedTuple):

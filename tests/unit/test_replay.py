@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +17,8 @@ from services.cli.replay import _check
 from services.core.errors import CommandError, ExitCode
 from services.core.vitals import UNITS, VARIABLES
 from services.simulator import fhir, physionet
-from services.simulator.messages import Message
-from services.simulator.recording import START, Recording, open_recording
+from services.simulator.messages import START, Message
+from services.simulator.recording import Recording, open_recording
 
 DEMO = Path(__file__).parents[3] / "shared/data/physionet2019/demo200.parquet"
 STATIC = {"Age": 61.41, "Gender": 1, "Unit1": None, "Unit2": None, "HospAdmTime": -2.5}
