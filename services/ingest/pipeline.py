@@ -35,6 +35,7 @@ RECEIPTS: Final = "receipts.v1"
 IDENTITY: Final = "identity.v1"
 PATIENTS: Final = "patients.v1"
 DEAD_LETTERS: Final = "dlq.v1"
+_REMEMBERED: Final = 8192
 
 OnReceipt = Callable[[Receipt], None]
 
@@ -79,7 +80,9 @@ class Ingest(Stateless):
         self._terminology, self._key = terminology, pseudonym_key
         self._vault, self._codec = vault, codec
         self._partitions, self._on_receipt = partitions, on_receipt
-        self._partition = lru_cache(maxsize=8192)(lambda name: partition_of(name, partitions))
+        # What is remembered could be computed again: a ward writes about the same patients.
+        self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
+        self._identity = lru_cache(_REMEMBERED)(self._sealed_identity)
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records into outputs; one that cannot be used becomes a dead letter."""
@@ -122,7 +125,7 @@ class Ingest(Stateless):
     def _outputs(self, record: Record, message: Message, result: Result) -> list[Output]:
         """Encode a result, in an order that does not depend on anything else."""
         outputs = [output for event in result.events for output in self._event(event)]
-        outputs += [self._identity(message, *subject) for subject in result.subjects]
+        outputs += [self._identity(message.source, *subject) for subject in result.subjects]
         outputs += [self._dead_letter(record, message, refused) for refused in result.refused]
         receipt = Receipt(
             ingest_id=message.ingest_id,
@@ -162,13 +165,13 @@ class Ingest(Stateless):
         key = event.pseudonym + b"/" + event.kind.encode()
         return Output(PATIENTS, key, self._codec.encode(view), partition)
 
-    def _identity(self, message: Message, identifier: str, pseudonym: bytes) -> Output:
+    def _sealed_identity(self, source: str, identifier: str, pseudonym: bytes) -> Output:
         """Write who a pseudonym is.
 
         With every record: the topic is compacted, and so nothing that earlier records did decides
         what this one gives.
         """
-        reference = {"source": message.source, "reference": f"Patient/{identifier}"}
+        reference = {"source": source, "reference": f"Patient/{identifier}"}
         identity = Identity(
             pseudonym=pseudonym,
             key_epoch=self._vault.epoch,

@@ -18,7 +18,7 @@ _MENDED: Final = frozenset(
 
 
 class _Entry(msgspec.Struct):
-    resource: msgspec.Raw | None = None
+    resource: msgspec.Raw = msgspec.Raw()
 
 
 class _Bundle(msgspec.Struct):
@@ -86,10 +86,9 @@ def _slices(body: bytes) -> list[bytes]:
 
 def _resource(entry: bytes) -> bytes:
     try:
-        resource = msgspec.json.decode(entry, type=_Entry).resource
+        return bytes(msgspec.json.decode(entry, type=_Entry).resource) or entry
     except msgspec.ValidationError:
         return entry
-    return entry if resource is None else bytes(resource)
 
 
 def _mended(body: bytes, fault: Refusal) -> tuple[Any, Mapping[int, Refusal]]:

@@ -126,7 +126,8 @@ class Reader:
 
     def _other(self, kind: Any) -> OutOfScope:
         """Tell the type of a resource that is not read; a Bundle in a Bundle is refused."""
-        if kind == "Bundle" or kind not in self._terminology.resources:
+        known = isinstance(kind, str) and kind in self._terminology.resources
+        if not known or kind == "Bundle":
             raise Refusal(Reason.FHIR_TYPE, "resourceType")
         return OutOfScope(kind)
 
