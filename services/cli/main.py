@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "topics": ("services.cli.topics:app", "Bring Kafka's topics to what schemas/ says."),
     "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
     "evaluate": ("services.cli.train:evaluate", "Measure a bundle on recorded stays."),
+    "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
+    "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
 }
 # These look at the machine itself; all others are told where the stack that runs here is.

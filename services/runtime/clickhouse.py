@@ -26,7 +26,7 @@ _CODE: Final = re.compile(r"[Cc]ode: (\d+)")
 _PROGRESS: Final = "x-clickhouse-progress"
 
 
-class Rejected(VigilError):  # noqa: N818 - it names what happened
+class Rejected(Retry):
     """ClickHouse refused a statement.
 
     Args:
