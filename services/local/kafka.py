@@ -120,7 +120,7 @@ def await_answer(
         CommandError: the node ended, or nothing answered within timeout_s.
     """
     deadline = time.monotonic() + timeout_s
-    while not _answers(bootstrap):
+    while not answers(bootstrap):
         if not alive() or time.monotonic() > deadline:
             raise CommandError(
                 f"Kafka did not come up on {bootstrap}: {last_line(log)}",
@@ -152,7 +152,8 @@ def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own command line
 
 
-def _answers(bootstrap: str) -> bool:
+def answers(bootstrap: str) -> bool:
+    """Whether a cluster answers there within a second."""
     try:
         return bool(cluster_id(bootstrap, 1.0))
     except Retry:

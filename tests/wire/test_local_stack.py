@@ -15,7 +15,9 @@ import clickhouse_connect
 import pytest
 
 from services.core.errors import CommandError, ExitCode
+from services.local.conditions import pings
 from services.local.home import REPO, Home
+from services.local.kafka import answers
 from services.local.launch import lives
 from services.local.ports import free_port, is_free
 from services.local.roster import Program
@@ -102,6 +104,22 @@ def test_data_survive_down_and_nothing_else_does(stack: Stack) -> None:
     with _client(told) as client:
         assert client.command("SELECT count() FROM kept") == 2
     assert {row.name: row.port for row in rows(stack)} == {row.name: row.port for row in before}
+
+
+def test_killed_stores_come_back_unaided_with_what_they_held(stack: Stack) -> None:
+    stack.up()
+    told = _told(stack)
+    options = {"bootstrap.servers": told["KAFKA_BOOTSTRAP_SERVERS"]}
+    create_topic(options, "kept", partitions=2, config={})
+    with _client(told) as client:
+        client.command("CREATE TABLE kept (n UInt8) ENGINE = MergeTree ORDER BY n")
+    for name in ("kafka", "clickhouse"):
+        os.kill(_row(stack, name).pid, signal.SIGKILL)
+    _await(lambda: all(_row(stack, name).restarts == 1 for name in ("kafka", "clickhouse")))
+    _await(lambda: answers(told["KAFKA_BOOTSTRAP_SERVERS"]) and pings(told["CLICKHOUSE_URL"]))
+    assert topics(options)["kept"].partitions == 2
+    with _client(told) as client:
+        assert client.command("EXISTS TABLE kept") == 1
 
 
 def _is_alive(pid: int) -> bool:
