@@ -48,7 +48,7 @@ def replay(
     from services.simulator.delivery import Pace
     from services.simulator.recording import open_recording
 
-    gateway = gateway or f"http://127.0.0.1:{os.environ.get('VIGIL_GATEWAY_PORT', '8080')}"
+    gateway = gateway or f"http://127.0.0.1:{os.environ.get('VIGIL_GATEWAY_PORT', '8400')}"
     _check(source, gateway)
     recording = open_recording(path, source, now=lambda: datetime.now(UTC), limit=limit_patients)
     with _progress(recording.messages) as progress:

@@ -9,7 +9,7 @@ from services.core.errors import CommandError, ExitCode
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
-_COME_BACK: Final = frozenset({429, 500, 502, 503, 504})
+_COME_BACK: Final = frozenset({408, 429, 500, 502, 503, 504})
 """Answers after which the same body is sent again."""
 _AWAY: Final = (
     httpcore.NetworkError,
