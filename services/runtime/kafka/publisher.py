@@ -11,6 +11,8 @@ from services.runtime.kafka.group import GroupReader
 from services.runtime.ports import Output
 
 BUFFER_FULL_WAIT_S: Final = 0.05
+QUEUE_KIB: Final = 64 << 10
+"""Unsent records that one publisher holds before it refuses more."""
 UNASSIGNED: Final = -1  # the key decides
 Delivered = Callable[[bool], None]
 """Called once per record from `poll`: True when every in-sync replica holds it."""
@@ -30,28 +32,48 @@ class Publisher:
                 "delivery.timeout.ms": int(delivery_timeout_s * 1000),
                 "partitioner": "murmur2_random",
                 "message.max.bytes": 2_097_152,
+                "queue.buffering.max.kbytes": QUEUE_KIB,
+                "error_cb": self._note,
             }
         )
+        self.broken = False
+        """Whether the client has failed for good; only a new one can deliver."""
+
+    def _note(self, error: KafkaError) -> None:
+        self.broken = self.broken or error.fatal()
+
+    def reach(self, topic: str, timeout_s: float) -> None:
+        """Return when the cluster answers and has the topic; may block for `timeout_s`.
+
+        Raises:
+            Retry: it does not answer in time, or has no such topic.
+        """
+        with shut_doors_raise_retry("describe topic"):
+            found = self._producer.list_topics(topic, timeout=timeout_s).topics[topic]
+        if found.error is not None:
+            raise Retry(f"Kafka: topic {topic} does not exist; run `vigil topics apply`")
 
     def send(self, output: Output, delivered: Delivered) -> None:
         """Queue a record; `delivered` is called later from `poll` or `flush`.
 
         Raises:
-            Retry: the queue is full: Kafka is away or slower than the senders.
+            Retry: the queue is full (Kafka is away or slower than the senders), or the client
+                is broken.
         """
 
         def report(error: KafkaError | None, _: Message) -> None:
             delivered(error is None)
 
         try:
-            self._producer.produce(
-                output.topic,
-                value=output.value,
-                key=output.key,
-                partition=UNASSIGNED if output.partition is None else output.partition,
-                headers=list(output.headers),
-                on_delivery=report,
-            )
+            with shut_doors_raise_retry("produce"):
+                self._producer.produce(
+                    output.topic,
+                    value=output.value,
+                    key=output.key,
+                    partition=UNASSIGNED if output.partition is None else output.partition,
+                    headers=list(output.headers),
+                    on_delivery=report,
+                )
         except BufferError:
             raise Retry("Kafka: the queue of unsent records is full") from None
 

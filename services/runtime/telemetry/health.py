@@ -34,7 +34,7 @@ class Health:
     """Answers the four questions that operators ask every service."""
 
     def __init__(self, build: Build, metrics: Metrics, ready: Ready) -> None:
-        self._build, self._metrics, self._ready = build, metrics, ready
+        self.build, self._metrics, self._ready = build, metrics, ready
 
     def answer(self, path: str) -> Answer:
         """Answer `/livez`, `/readyz`, `/metrics` or `/version`; anything else is 404."""
@@ -46,7 +46,7 @@ class Health:
             case "/metrics":
                 return Answer(200, CONTENT_TYPE_PLAIN_0_0_4, self._metrics.exposition())
             case "/version":
-                return Answer(200, JSON, msgspec.json.encode(self._build))
+                return Answer(200, JSON, msgspec.json.encode(self.build))
             case _:
                 return Answer(404, JSON, b'{"title":"not found","status":404}')
 

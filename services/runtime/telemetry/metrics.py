@@ -8,6 +8,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -31,6 +32,7 @@ class Metrics:
     """
 
     def __init__(self, build: Build) -> None:
+        disable_created_metrics()  # a second series for every counter that nobody reads
         self.registry = registry = CollectorRegistry()
         self._service = build.service
         self._counters = {

@@ -1,0 +1,133 @@
+"""`python -m services.gateway`: takes FHIR over HTTP and answers when it is durably in Kafka."""
+
+import ipaddress
+import signal
+import socket
+import sys
+from typing import Final
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from services.core.errors import CommandError, ExitCode
+from services.core.pseudonyms import parse_key
+from services.gateway.pipeline import assemble
+from services.gateway.reception.sources import Sources, read_sources
+from services.gateway.settings import GatewaySettings
+from services.runtime.kafka.publisher import Publisher
+from services.runtime.settings import KafkaSettings
+from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.logs import configure
+
+DELIVERY_TIMEOUT_S: Final = 5.0
+GRACE_S: Final = 8
+BACKLOG: Final = 2048
+
+log = structlog.stdlib.get_logger()
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    configure("gateway", "info")
+    try:
+        settings = GatewaySettings()  # type: ignore[call-arg]  # the environment gives the rest
+        configure("gateway", settings.log_level)
+        return _serve(settings, KafkaSettings())
+    except ValidationError as error:
+        names = ", ".join(str(problem["loc"][0]).upper() for problem in error.errors())
+        log.error("not started", because=f"set VIGIL_{names} as docs/ says")  # noqa: TRY400 - our logs tell no values
+    except CommandError as error:
+        log.error("not started", because=error.what, what_to_do=error.remedy)  # noqa: TRY400 - our logs tell no values
+    return ExitCode.CONFIGURATION
+
+
+def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
+    sources, key = _sources(settings), _key(settings)
+    _refuse_open_door(settings, sources)
+    door = _door(settings)
+    publisher = Publisher(kafka.client_options(), delivery_timeout_s=DELIVERY_TIMEOUT_S)
+    build = Build.of("gateway")
+
+    def stop() -> None:
+        server.should_exit = True
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            assemble(sources, key, publisher, build=build, stop=stop),
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server raises the signal again when it has ended: by then it has been obeyed.
+        signal.signal(number, lambda *_: None)
+    log.info("started", version=build.version, port=door.getsockname()[1])
+    server.run(sockets=[door])
+    return ExitCode.CRASH if publisher.broken else ExitCode.OK
+
+
+def _key(settings: GatewaySettings) -> bytes:
+    try:
+        return parse_key(settings.pseudonym_key_file.read_text())
+    except (OSError, ValueError):
+        raise CommandError(
+            "the pseudonym key cannot be read from VIGIL_PSEUDONYM_KEY_FILE",
+            "name a file that holds 64 hex digits; `vigil up` makes one",
+            ExitCode.CONFIGURATION,
+        ) from None
+
+
+def _sources(settings: GatewaySettings) -> Sources:
+    path = settings.sources_file
+    if path is None:
+        return Sources(None)
+    try:
+        return Sources(read_sources(path.read_bytes(), is_json=path.suffix == ".json"))
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"VIGIL_SOURCES_FILE cannot be used: {error}",
+            "list the sources as docs/gateway.md shows",
+            ExitCode.CONFIGURATION,
+        ) from None
+
+
+def _refuse_open_door(settings: GatewaySettings, sources: Sources) -> None:
+    if not _is_loopback(settings.gateway_host) and not sources.guarded:
+        raise CommandError(
+            "the gateway would listen beyond this machine and know nobody",
+            "give each source a token in VIGIL_SOURCES_FILE, or set VIGIL_GATEWAY_HOST=127.0.0.1",
+            ExitCode.CONFIGURATION,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _door(settings: GatewaySettings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.gateway_host else socket.AF_INET
+        return socket.create_server(
+            (settings.gateway_host, settings.gateway_port), family=family, backlog=BACKLOG
+        )
+    except OSError as error:
+        raise CommandError(
+            f"port {settings.gateway_port} cannot be opened: {error.strerror}",
+            "end what uses it, or set VIGIL_GATEWAY_PORT",
+            ExitCode.CONFIGURATION,
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Who sends, whether the body may come in, and the record it becomes; pure."""

@@ -1,0 +1,115 @@
+"""The routes as `/openapi.json` tells them."""
+
+from typing import Any, Final
+
+from services.gateway.reception.answers import FHIR, HEADERS, MEANINGS, PROBLEM
+from services.gateway.reception.sources import SOURCE_ID
+
+JSON: Final = "application/json"
+Route = dict[str, Any]
+
+_ACCEPTED: Final = {
+    "type": "object",
+    "required": ["ingest_id"],
+    "properties": {"ingest_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+}
+_OUTCOME: Final = {
+    "type": "object",
+    "required": ["resourceType", "issue"],
+    "properties": {
+        "resourceType": {"const": "OperationOutcome"},
+        "issue": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+    },
+}
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["title", "status"],
+    "properties": {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+}
+_RESOURCE: Final = {
+    "type": "object",
+    "description": "A FHIR R4 resource or a Bundle; at most 1 MiB.",
+}
+_TICK: Final = {
+    "type": "object",
+    "required": ["time"],
+    "properties": {"time": {"type": "string", "format": "date-time"}},
+}
+_HEADERS: Final = [
+    {
+        "name": "Vigil-Source",
+        "in": "header",
+        "description": "Who sends, where no tokens are configured.",
+        "schema": {"type": "string", "pattern": f"^{SOURCE_ID.pattern}$"},
+    },
+    {
+        "name": "Vigil-Time",
+        "in": "header",
+        "description": "When the message was received, by the clock of a source that declares it.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+]
+_TEXT: Final = {"schema": {"type": "string"}}
+_REFUSALS: Final = (400, 401, 403, 408, 413, 415, 500, 503)
+
+
+def _responses(media_type: str, schema: Route) -> dict[int, Route]:
+    refused: dict[int, Route] = {
+        status: {
+            "description": MEANINGS[status][1],
+            "content": {media_type: {"schema": schema}},
+            "headers": dict.fromkeys(HEADERS.get(status, {}), _TEXT),
+        }
+        for status in _REFUSALS
+    }
+    accepted = {
+        "description": "Every in-sync replica holds the message.",
+        "content": {JSON: {"schema": _ACCEPTED}},
+    }
+    return {202: accepted, **refused}
+
+
+def _body(*media_types: str, schema: Route) -> Route:
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {media_type: {"schema": schema} for media_type in media_types},
+        },
+        "parameters": _HEADERS,
+    }
+
+
+FHIR_ROUTE: Final[Route] = {
+    "summary": "Hand in a resource or a Bundle.",
+    "status_code": 202,
+    "response_model": None,
+    "responses": _responses(FHIR, _OUTCOME),
+    "openapi_extra": _body(FHIR, JSON, schema=_RESOURCE),
+}
+TICK_ROUTE: Final[Route] = {
+    "summary": "Tell the time of a source that declares its clock.",
+    "status_code": 202,
+    "response_model": None,
+    "responses": _responses(PROBLEM, _PROBLEM),
+    "openapi_extra": _body(JSON, schema=_TICK),
+}
+
+
+def _health(summary: str, *statuses: int, media_type: str = JSON) -> Route:
+    return {
+        "summary": summary,
+        "response_model": None,
+        "responses": {s: {"description": summary, "content": {media_type: {}}} for s in statuses},
+    }
+
+
+HEALTH_ROUTES: Final = {
+    "/livez": _health("Whether the process answers.", 200),
+    "/readyz": _health("Whether messages get through, and if not, why.", 200, 503),
+    "/metrics": _health("Prometheus metrics.", 200, media_type="text/plain"),
+    "/version": _health("Which program this is.", 200),
+}

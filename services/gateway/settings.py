@@ -1,0 +1,16 @@
+"""What the gateway is told, as `VIGIL_*` variables."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.runtime.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Where the gateway listens, whom it takes messages from, and its key."""
+
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=8400, ge=0, le=65535)
+    pseudonym_key_file: Path
+    sources_file: Path | None = None
