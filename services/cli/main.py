@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
+    "demo": ("services.cli.demo.command:demo", "Let a ward stream through, and take account of it."),
+    "dlq": ("services.cli.dlq:app", "What was refused, and why."),
 }
 # These look at the machine itself; all others are told where the stack that runs here is.
 OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor"}

@@ -74,7 +74,7 @@ def _check(source: str, gateway: str) -> None:
     if not re.fullmatch(r"https?://[^/\s]+/?", gateway):
         raise CommandError(
             f"{gateway!r} is not the address of a gateway.",
-            "Give scheme, host and port, such as http://127.0.0.1:8080.",
+            "Give scheme, host and port, such as http://127.0.0.1:8400.",
             ExitCode.USAGE,
         )
 

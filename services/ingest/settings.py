@@ -8,5 +8,5 @@ from services.runtime.settings import ServiceSettings
 class IngestSettings(ServiceSettings):
     """Settings of ingest, from `VIGIL_*`."""
 
-    pseudonym_key_file: Path = Path(".vigil/keys/pseudonym.hex")
-    payload_key_file: Path = Path(".vigil/keys/payload.hex")
+    pseudonym_key_file: Path = Path(".vigil/keys/pseudonym.key")
+    payload_key_file: Path = Path(".vigil/keys/payload.key")

@@ -1,0 +1,222 @@
+"""The whole alert path for tests, and an undisturbed run of its logic to hold it against."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from services.audit.rows import alerts as alert_rows
+from services.audit.rows import predictions as prediction_rows
+from services.core.events import Alert, PredictionBatch
+from services.ingest.__main__ import tasks as ingest_tasks
+from services.ingest.settings import IngestSettings
+from services.local.environment import remembered_ports
+from services.local.home import Home
+from services.local.kafka import Broker
+from services.local.launch import life, lives
+from services.local.ports import free_port
+from services.local.stack import Stack
+from services.runtime.codec import Codec
+from services.runtime.kafka.admin import partitions_of
+from services.runtime.kafka.reader import ends, scan, stable_ends
+from services.runtime.ports import Output, Record, Task
+from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.metrics import Metrics
+from services.scoring.__main__ import tasks as scoring_tasks
+from services.scoring.settings import ScoringSettings
+from services.simulator.delivery import Pace, Sent
+from services.simulator.feeder import feed
+from services.simulator.messages import Message
+
+INGESTED = ["vitals.v1", "receipts.v1", "identity.v1", "patients.v1", "dlq.v1"]
+PATIENCE_S = 120.0
+
+
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
+    """Poll a condition, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class WholePath:
+    """Kafka, ClickHouse and all services, in a folder of their own."""
+
+    def __init__(self, jar_cache: Path) -> None:
+        # A short path: the supervisor's socket lies in it.
+        self.folder = Path(tempfile.mkdtemp(prefix="vigil-"))
+        self.home = Home(root=self.folder / "v", cache=jar_cache)
+        self.broker = Broker(self.folder / "kafka", free_port(), cache=jar_cache)
+        self.sent: Sent | None = None
+        self._feeding: threading.Thread | None = None
+
+    def start(self) -> None:
+        self.broker.start()
+        given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap}
+        self.stack = Stack(home=self.home, given=given)
+        self.stack.up()
+        told = json.loads((self.home.run / "environment.json").read_text())
+        self.environ: Mapping[str, str] = {**given, **told}
+        self.options = {"bootstrap.servers": self.broker.bootstrap}
+
+    def stop(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self.stack.down()
+        self.broker.stop()
+        shutil.rmtree(self.folder)
+
+    def port(self, service: str) -> int:
+        return remembered_ports(self.home)[service]
+
+    @property
+    def gateway(self) -> str:
+        return f"http://127.0.0.1:{self.environ['VIGIL_GATEWAY_PORT']}"
+
+    def feed(self, messages: Iterable[Message], pace: Pace) -> None:
+        """Send messages in the background."""
+        progress: list[Sent] = []
+
+        def run() -> None:
+            self.sent = asyncio.run(
+                feed(messages, self.gateway, pace=pace, progress=progress.append)
+            )
+
+        self.progress = progress
+        self._feeding = threading.Thread(target=run)
+        self._feeding.start()
+
+    def accepted(self) -> int:
+        """Messages acknowledged so far."""
+        return self.progress[-1].accepted if self.progress else 0
+
+    def fed(self) -> Sent:
+        """Wait for the end of the feed."""
+        assert self._feeding is not None
+        self._feeding.join(PATIENCE_S * 2)
+        assert self.sent is not None, "the feed did not end"
+        return self.sent
+
+    def pid(self, service: str) -> int:
+        found = life(self.home.run, service)
+        assert found is not None
+        return found.pid
+
+    def kill(self, service: str) -> None:
+        """kill -9, and wait until the supervisor has given it another life."""
+        before = self.pid(service)
+        os.kill(before, signal.SIGKILL)
+        self.await_other_life(service, before)
+
+    def await_other_life(self, service: str, before: int) -> None:
+        until(lambda: self.pid(service) != before and lives(self.home.run, service))
+
+    def kill_inside_a_transaction(self, service: str, topic: str) -> None:
+        """Freeze the service; kill it if its transaction is open on `topic`, else try again.
+
+        A frozen process ends no transaction, so one that is open twice in a row is its own.
+        """
+        places = self.places([topic])
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < deadline, "no transaction was ever open"
+            victim = self.pid(service)
+            os.kill(victim, signal.SIGSTOP)
+            if self.open_transaction(places) and self.open_transaction(places):
+                os.kill(victim, signal.SIGKILL)
+                self.await_other_life(service, victim)
+                return
+            os.kill(victim, signal.SIGCONT)
+            time.sleep(0.003)
+
+    def open_transaction(self, places: list[tuple[str, int]]) -> bool:
+        high, stable = ends(self.options, places), stable_ends(self.options, places)
+        return any(stable[place] < high[place] for place in places)
+
+    def places(self, topics: list[str]) -> list[tuple[str, int]]:
+        return partitions_of(self.options, topics)
+
+    def records(self, topics: list[str]) -> Iterator[Record]:
+        return scan(self.options, self.places(topics), patience_s=30)
+
+    def vigil(self, *words: str) -> tuple[int, Any]:
+        """Run a command with --json."""
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli.main", *words, "--json"],
+            env=dict(self.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def settle(self) -> Any:
+        """Wait until every offset is accounted for."""
+        deadline = time.monotonic() + PATIENCE_S
+        code, answer = self.vigil("ledger", "reconcile")
+        while code:
+            assert time.monotonic() < deadline, f"not accounted for: {answer}"
+            code, answer = self.vigil("ledger", "reconcile")
+        return answer
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        _, answer = self.vigil("sql", query)
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
+
+    # What an undisturbed run over the same logs gives.
+
+    def ingested_undisturbed(self) -> Counter[tuple[str, int | None, bytes | None, bytes | None]]:
+        make = ingest_tasks(self._settings(IngestSettings), self.options, self._metrics("ingest"))
+        return Counter(
+            (o.topic, o.partition, o.key, o.value) for o in self._run(make, "fhir.raw.v1")
+        )
+
+    def scored_undisturbed(self) -> dict[str, list[Any]]:
+        make = scoring_tasks(
+            self._settings(ScoringSettings), self.options, self._metrics("scoring")
+        )
+        outputs = list(self._run(make, "vitals.v1"))
+        return self.exploded((o.topic, o.partition or 0, o.value or b"") for o in outputs)
+
+    def exploded(self, messages: Iterable[tuple[str, int, bytes]]) -> dict[str, list[Any]]:
+        """Cut batches into entries, per partition: where batches end is a matter of timing."""
+        codec = Codec(Path(self.environ["VIGIL_SCHEMAS"]))
+        found: dict[str, list[Any]] = {}
+        for topic, partition, value in messages:
+            if topic == "predictions.v1":
+                columns = dict(prediction_rows(codec.decode(value, PredictionBatch)))
+            else:
+                columns = dict(alert_rows(codec.decode(value, Alert)))
+            # The watermark is said once per batch, the index counts within one.
+            kept = {n: c for n, c in columns.items() if n not in {"watermark", "index"}}
+            lines = [str(line) for line in zip(*kept.values(), strict=True)]
+            found.setdefault(f"{topic}/{partition}", []).extend(lines)
+        return found
+
+    def _run(self, make: Callable[[int], Task], topic: str) -> Iterator[Output]:
+        logs: dict[int, list[Record]] = {}
+        for record in self.records([topic]):
+            logs.setdefault(record.partition, []).append(record)
+        for partition, log in sorted(logs.items()):
+            yield from make(partition).handle(log)
+
+    def _settings(self, kind: type[Any]) -> Any:
+        names = {name: f"VIGIL_{name.upper()}" for name in kind.model_fields}
+        given = {name: self.environ[env] for name, env in names.items() if env in self.environ}
+        return kind(**given)
+
+    def _metrics(self, service: str) -> Metrics:
+        return Metrics(Build.of(service))

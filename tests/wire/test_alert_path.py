@@ -1,0 +1,177 @@
+"""The alert path under kills: nothing lost, nothing twice, and the same as if nothing had been."""
+
+import itertools
+import re
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_path import INGESTED, WholePath, until
+
+from services.simulator.delivery import Pace
+from services.simulator.messages import START
+from services.simulator.people import identifiers
+from services.simulator.ward import Ward
+
+pytestmark = [pytest.mark.wire, pytest.mark.slow]
+
+MESSAGES = 9000
+ROUNDS = 3
+
+
+class Hurt(WholePath):
+    """A path that was hurt while a ward streamed through it."""
+
+    ward: Ward
+    open_transactions: int = 0
+
+
+@pytest.fixture(scope="module")
+def hurt(jar_cache: Path) -> Iterator[Hurt]:
+    """Three times kill -9 of scoring, ingest and audit, in flight; then everything at rest."""
+    path = Hurt(jar_cache)
+    try:
+        path.start()
+        path.ward = Ward(np.random.default_rng(7), START, beds=300)
+        path.feed(itertools.islice(path.ward.messages(10_000), MESSAGES), Pace())
+        for round_ in range(ROUNDS):
+            for place, victim in enumerate(("scoring", "ingest", "audit")):
+                share = (round_ * 3 + place + 1) / (ROUNDS * 3 + 1)
+                until(lambda share=share: path.accepted() >= share * MESSAGES)  # type: ignore[misc]  # bound now
+                hurt_one(path, victim)
+        sent = path.fed()
+        assert sent.accepted == sent.sent == MESSAGES
+        path.settle()
+        yield path
+    finally:
+        path.stop()
+
+
+def hurt_one(path: Hurt, victim: str) -> None:
+    if victim == "audit":
+        path.kill(victim)
+        return
+    topic = {"scoring": "predictions.v1", "ingest": "vitals.v1"}[victim]
+    path.kill_inside_a_transaction(victim, topic)
+    path.open_transactions += 1
+
+
+def test_the_kills_came_while_a_transaction_was_open(hurt: Hurt) -> None:
+    assert hurt.open_transactions == 2 * ROUNDS
+
+
+def test_every_accepted_message_is_in_the_log_at_least_once(hurt: Hurt) -> None:
+    assert hurt.sent is not None
+    raw = sum(1 for _ in hurt.records(["fhir.raw.v1"]))
+    assert raw >= hurt.sent.accepted + hurt.sent.ticks
+    assert raw <= hurt.sent.accepted + hurt.sent.ticks + hurt.sent.repeated
+
+
+def test_ingest_wrote_what_an_undisturbed_run_writes(hurt: Hurt) -> None:
+    expected = hurt.ingested_undisturbed()
+    explicit = {(topic, key): partition for topic, partition, key, _ in expected}
+    written = Counter(
+        (
+            r.topic,
+            r.partition if explicit[(r.topic, r.key)] is not None else None,
+            r.key,
+            r.value,
+        )
+        for r in hurt.records(INGESTED)
+    )
+    assert written == expected
+
+
+def test_scoring_wrote_what_an_undisturbed_run_writes(hurt: Hurt) -> None:
+    written = scored(hurt)
+    expected = hurt.scored_undisturbed()
+    assert sorted(written) == sorted(expected)
+    for place, lines in expected.items():
+        assert written[place] == lines, place
+
+
+def test_each_vitals_offset_has_one_prediction(hurt: Hurt) -> None:
+    vitals = {(r.partition, r.offset) for r in hurt.records(["vitals.v1"])}
+    rows = hurt.sql("SELECT partition AS p, vitals_offset AS o FROM predictions")
+    assert Counter((int(r["p"]), int(r["o"])) for r in rows) == Counter(vitals)
+
+
+def test_the_ledger_holds_each_record_once_and_is_proved(hurt: Hurt) -> None:
+    code, answer = hurt.vigil("ledger", "verify")
+    assert code == 0, answer
+    topics = [*INGESTED, "fhir.raw.v1", "predictions.v1", "alerts.v1"]
+    in_kafka = Counter((r.topic, r.partition, r.offset) for r in hurt.records(topics))
+    rows = hurt.sql("SELECT topic AS t, partition AS p, offset AS o FROM ledger")
+    assert Counter((r["t"], int(r["p"]), int(r["o"])) for r in rows) == in_kafka
+
+
+def test_no_identifier_leaves_the_clinical_zone(hurt: Hurt) -> None:
+    strings = {s.encode() for person in hurt.ward.people for s in identifiers(person)}
+    looked_at = dict(places_to_search(hurt))
+    assert sum(map(len, looked_at.values())) > 1_000_000, "there was something to search"
+    pattern = re.compile(b"|".join(re.escape(s) for s in sorted(strings)))
+    found = [place for place, text in looked_at.items() if pattern.search(text)]
+    assert found == []
+    raw = b"".join(r.value or b"" for r in hurt.records(["fhir.raw.v1"]))
+    assert pattern.search(raw), "the search finds what is there"
+
+
+def places_to_search(path: Hurt) -> Iterator[tuple[str, bytes]]:
+    for log in path.home.logs.iterdir():
+        yield log.name, log.read_bytes()
+    outside = ["vitals.v1", "receipts.v1", "patients.v1", "predictions.v1", "alerts.v1"]
+    sealed = ["identity.v1", "dlq.v1", "scoring-changelog"]
+    for topic in [*outside, *sealed]:
+        records = path.records([topic])
+        yield (
+            topic,
+            b"".join(
+                (r.key or b"") + (r.value or b"") + repr(r.headers).encode() for r in records
+            ),
+        )
+    for name in (
+        "ledger",
+        "vitals",
+        "predictions",
+        "alerts",
+        "receipts",
+        "dead_letters",
+        "patients",
+    ):
+        yield name, repr(path.sql(f"SELECT * FROM {name}")).encode()
+    for service in ("gateway", "ingest", "scoring", "audit"):
+        port = path.port(service)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            yield f"{service} metrics", answer.read()
+
+
+def test_after_ten_seconds_without_a_broker_everything_comes_back_unaided(jar_cache: Path) -> None:
+    path = Hurt(jar_cache)
+    try:
+        path.start()
+        ward = Ward(np.random.default_rng(8), START, beds=100)
+        path.feed(itertools.islice(ward.messages(10_000), 3000), Pace())
+        until(lambda: path.accepted() >= 1000)
+        path.broker.kill()
+        back_at = time.monotonic() + 10
+        until(lambda: time.monotonic() >= back_at)
+        path.broker.start()
+        sent = path.fed()
+        assert sent.accepted == sent.sent == 3000
+        path.settle()
+        written = scored(path)
+        assert written == path.scored_undisturbed()
+        assert path.vigil("ledger", "verify")[0] == 0
+    finally:
+        path.stop()
+
+
+def scored(path: WholePath) -> dict[str, list[str]]:
+    return path.exploded(
+        (r.topic, r.partition, r.value or b"")
+        for r in path.records(["predictions.v1", "alerts.v1"])
+    )
