@@ -101,7 +101,8 @@ def _json(course: "Course", source: str) -> bytes:
 
 
 def _outcome(course: "Course") -> ExitCode:
-    if course.verified and course.reconciled and course.sent["sent"] == course.sent["accepted"]:
+    answered = course.sent["accepted"] + sum(course.sent["refused"].values())
+    if course.verified and course.reconciled and answered == course.sent["sent"]:
         return ExitCode.OK
     sys.stderr.write("vigil: the account does not add up; see the table\n")
     return ExitCode.FINDING

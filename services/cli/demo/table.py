@@ -33,6 +33,8 @@ def _sent(course: Course) -> Iterator[tuple[str, str]]:
     sent = course.sent
     yield "messages sent", f"{sent['sent']:,}"
     yield "messages accepted (held by Kafka)", f"{sent['accepted']:,}"
+    refused = sum(sent["refused"].values())
+    yield "messages refused at the door (no JSON)", f"{refused:,}"
     yield "entries in them", f"{sent['entries']:,}"
     yield from _counts("receipts: entry became", course.counts["entries"])
     yield from _counts("dead letters", course.counts["dead_letters"])
