@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
-    "demo": ("services.cli.demo.command:demo", "Let a ward stream through, and take account of it."),
+    "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
 }
 # These look at the machine itself; all others are told where the stack that runs here is.

@@ -27,7 +27,7 @@ class Vigil:
     """Runs commands of `vigil` against the stack of the demo."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = dict(environ)
+        self._env = dict(environ)
 
     def ask(self, *arguments: str) -> tuple[int, Any]:
         """Run a command with --json and give its exit code and its answer.
@@ -36,9 +36,7 @@ class Vigil:
             CommandError: it gave no answer.
         """
         words = [sys.executable, "-m", "services.cli.main", *arguments, "--json"]
-        done = subprocess.run(
-            words, env=self._environ, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(words, env=self._env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         if done.returncode not in (ExitCode.OK, ExitCode.FINDING):
             raise CommandError(
                 f"`vigil {' '.join(arguments[:2])}` failed: {done.stderr.strip()[-300:]}",
