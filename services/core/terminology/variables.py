@@ -45,7 +45,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
 def parse_variables(text: str) -> tuple[Variable, ...]:
     """Read `variables.csv`: one row per variable, in the order of `core.vitals.VARIABLES`.
 
-    An empty bound is none; `>0` leaves 0 itself out.
+    An empty bound is none, or for the usual range the possible one; `>0` leaves 0 itself out.
 
     Raises:
         BadRow: a variable is missing, misplaced or unknown, or has a unit or range that is wrong.
@@ -62,20 +62,21 @@ def _variable(row: Row, index: int) -> Variable:
         row.refuse("not the variable that core/vitals.py has in this place")
     if row.text("unit") != UNITS[name]:
         row.refuse(f"the model reads {name} in {UNITS[name]}")
-    possible, usual = _bounds(row, "possible"), _bounds(row, "usual")
+    possible = _bounds(row, "possible", Bounds(-math.inf, math.inf))
+    usual = _bounds(row, "usual", possible)
     if usual.low < possible.low or usual.high > possible.high:
-        usual = Bounds(max(usual.low, possible.low), min(usual.high, possible.high))
+        row.refuse("the usual range reaches beyond the possible one")
     return Variable(index=index, name=name, unit=UNITS[name], possible=possible, usual=usual)
 
 
-def _bounds(row: Row, which: str) -> Bounds:
+def _bounds(row: Row, which: str, default: Bounds) -> Bounds:
     low = row.cells[f"{which}_low"]
     trimmed = msgspec.structs.replace(
         row, cells={**row.cells, f"{which}_low": low.removeprefix(_ABOVE)}
     )
     bounds = Bounds(
-        trimmed.number(f"{which}_low", -math.inf),
-        row.number(f"{which}_high", math.inf),
-        open_below=low.startswith(_ABOVE),
+        trimmed.number(f"{which}_low", default.low),
+        row.number(f"{which}_high", default.high),
+        open_below=low.startswith(_ABOVE) or (not low and default.open_below),
     )
     return bounds if bounds.low <= bounds.high else row.refuse(f"the {which} range is empty")
