@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from services.core.errors import Retry
-from services.runtime.kafka.publisher import Publisher
+from services.runtime.kafka.publisher import Delivered
 from services.runtime.ports import Output
 
 PUMP_S: Final = 0.001
@@ -15,6 +15,24 @@ PROBE_S: Final = 5.0
 PROBE_TIMEOUT_S: Final = 2.0
 
 
+class Writer(Protocol):
+    """What the outbox needs of `runtime.kafka.publisher.Publisher`, whose words hold here too."""
+
+    broken: bool
+
+    def send(self, output: Output, delivered: Delivered) -> None:
+        """Queue a record."""
+
+    def poll(self, timeout_s: float) -> int:
+        """Report deliveries."""
+
+    def reach(self, topic: str, timeout_s: float) -> None:
+        """Return when the cluster answers and has the topic."""
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all is delivered."""
+
+
 class Outbox:
     """Delivers records from one event loop, thousands at a time.
 
@@ -22,7 +40,7 @@ class Outbox:
     for it would contend with the loop for the interpreter at every record.
     """
 
-    def __init__(self, publisher: Publisher, topic: str, clock: Callable[[], float]) -> None:
+    def __init__(self, publisher: Writer, topic: str, clock: Callable[[], float]) -> None:
         """Begin with nothing under way.
 
         Args:
