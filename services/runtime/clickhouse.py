@@ -1,6 +1,7 @@
 """The one door to ClickHouse: blocks of columns in, columns out, over its HTTP interface."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -139,7 +140,9 @@ class ClickHouse:
             )
         except ClickHouseError as error:
             raise _rejected(error) from None
-        return dict(zip(answer.column_names, answer.result_columns, strict=True)) or {}
+        columns = zip(answer.column_names, answer.result_columns, strict=True)
+        # An answer without rows comes without names: each column of it is empty.
+        return defaultdict(list, columns)
 
     def command(self, statement: str) -> None:
         """Change something other than rows; raises as `query` does."""

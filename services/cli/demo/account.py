@@ -37,7 +37,7 @@ class Vigil:
         """
         words = [sys.executable, "-m", "services.cli.main", *arguments, "--json"]
         done = subprocess.run(words, env=self._env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
-        if done.returncode not in (ExitCode.OK, ExitCode.FINDING):
+        if done.returncode not in (ExitCode.OK, ExitCode.FINDING) or not done.stdout:
             raise CommandError(
                 f"`vigil {' '.join(arguments[:2])}` failed: {done.stderr.strip()[-300:]}",
                 "Run `vigil doctor`, then the demo again.",

@@ -51,7 +51,7 @@ def _scored(course: Course) -> Iterator[tuple[str, str]]:
 def _proved(course: Course) -> Iterator[tuple[str, str]]:
     yield "ledger records", f"{int(course.verify['records']):,}"
     yield "hash chains verified", "yes" if course.verified else "NO"
-    unexplained = int(course.reconcile["unexplained"])
+    unexplained = int(course.reconcile["unexplained_total"])
     yield "offsets unexplained", "none" if course.reconciled else f"{unexplained:,}"
     first = course.milestones_s.get("first score")
     if first is not None:
