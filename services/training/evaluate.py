@@ -17,9 +17,9 @@ from services.training.source import Stays
 
 def evaluate(bundle: Bundle, stays: Stays) -> dict[str, Any]:
     """Score stays as the service would and report; alerts by the bundle's default threshold."""
-    score = OnnxModel(bundle).score(bundle.select(matrix(stays)))
+    score = OnnxModel(bundle).score(bundle.select(matrix(stays))).astype(np.float64)
     threshold = float(bundle.policy["threshold"])
-    scored = Scored(stays, score.astype(np.float64), score >= threshold, threshold)
+    scored = Scored(stays, score, score >= threshold, threshold)
     return {
         "model": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
         "data": {

@@ -91,17 +91,26 @@ def _calibrated(
     gap = _sum_cells(score - label, *cells)
     squares = _sum_cells((score - label) ** 2, *cells).sum(axis=1)
     hours = _sum_cells(np.ones_like(score), *cells)
-    inside = np.clip(score, _TINY, 1 - _TINY)
-    line = fit_line(np.log(inside / (1 - inside)), label)
     top = bins[-1].rows
     return {
         "brier": _by_totals(
             np.stack([squares, hours.sum(axis=1)], axis=1), weights, lambda s: float(s[0] / s[1])
         ),
         "ece": _by_totals(np.concatenate([gap, hours], axis=1), weights, _ece),
+        **_calibration_line(score, label),
+        "top_decile_o_e": {"value": round(observed_to_expected(score[top], label[top]), 4)},
+    }
+
+
+def _calibration_line(score: Float64, label: NDArray[np.int8]) -> dict[str, Any]:
+    inside = np.clip(score, _TINY, 1 - _TINY)
+    try:
+        line = fit_line(np.log(inside / (1 - inside)), label)
+    except ValueError:
+        return dict.fromkeys(("calibration_slope", "calibration_intercept"), _INSUFFICIENT)
+    return {
         "calibration_slope": {"value": round(line.slope, 4)},
         "calibration_intercept": {"value": round(line.intercept, 4)},
-        "top_decile_o_e": {"value": round(observed_to_expected(score[top], label[top]), 4)},
     }
 
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core.errors import CommandError, ExitCode
 from services.core.features import FEATURES, HISTORY_HOURS
 from services.core.stats.calibration import Line, fit_line, sigmoid
 from services.core.stats.utility import before_onset, best_threshold, hour_utilities
@@ -137,7 +138,14 @@ def _judged(given: Course, margin: Float64, inner: Float64) -> Judged:
 def _settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Line, float]:
     """Calibration over the hours before onset, and the best threshold on the margin."""
     counted = rows & given.counted
-    line = fit_line(margin[counted], given.stays.label[counted])
+    try:
+        line = fit_line(margin[counted], given.stays.label[counted])
+    except ValueError as error:
+        raise CommandError(
+            "The septic stays are too few, or too easily told apart, to calibrate a model.",
+            "Train on more patients.",
+            ExitCode.REFUSED,
+        ) from error
     return line, best_threshold(margin[rows], given.worth[rows])
 
 

@@ -43,7 +43,7 @@ def compute(grid: HourGrid, standing: Standing) -> NDArray[np.float32]:
 
     Inputs are rounded to float32 on entry. Within a window each hour weighs 1 however often it
     was charted. Over the hours of the window that have a measurement, with m their hourly means
-    at t = -23 ... 0 h: lowest and highest of all values; mean of m;
+    in float32 at t = -23 ... 0 h: lowest and highest of all values; mean of m;
     slope = (n Σtm - Σt Σm) / (n Σt² - (Σt)²) per hour, NaN below two hours; hours = n.
     `deviation` is the last value minus the 24 h mean. `change` over k hours is the last value
     minus the last value as it stood k hours earlier, within the grid.

@@ -10,6 +10,8 @@ BINS: Final = 10
 
 _STEPS: Final = 50
 _CONVERGED: Final = 1e-10
+_FLAT: Final = 1e-14
+_NO_LINE: Final = "no logistic line fits these labels best"
 
 Float64 = NDArray[np.float64]
 
@@ -43,19 +45,37 @@ def fit_line(logit: Float64, label: NDArray[np.integer]) -> Line:
         ValueError: no line fits best: one class is missing or the classes are separated.
     """
     line = np.array([0.0, 1.0])
+    loss = _loss(line, logit, label)
     for _ in range(_STEPS):
-        expected = sigmoid(line[0] + line[1] * logit)
-        error, spread = label - expected, expected * (1 - expected)
-        gradient = np.array([error.sum(), (error * logit).sum()])
-        a, b, c = spread.sum(), (spread * logit).sum(), (spread * logit * logit).sum()
-        determinant = a * c - b * b
-        if not determinant > 0:
-            break
-        step = np.array([c * gradient[0] - b * gradient[1], a * gradient[1] - b * gradient[0]])
-        line += step / determinant
-        if np.max(np.abs(step / determinant)) < _CONVERGED:
+        step = _newton_step(line, logit, label)
+        lower = _loss(line + step, logit, label)
+        # Far from the best line a whole step can overshoot; half of one, or of that, does not.
+        while lower > loss and np.max(np.abs(step)) >= _CONVERGED:
+            step = step / 2
+            lower = _loss(line + step, logit, label)
+        line, loss = line + step, lower
+        if np.max(np.abs(step)) < _CONVERGED:
             return Line(float(line[0]), float(line[1]))
-    raise ValueError("no logistic line fits these labels best")
+    raise ValueError(_NO_LINE)
+
+
+def _newton_step(line: Float64, logit: Float64, label: NDArray[np.integer]) -> Float64:
+    expected = sigmoid(line[0] + line[1] * logit)
+    error, spread = label - expected, expected * (1 - expected)
+    up, across = error.sum(), (error * logit).sum()
+    a, b, c = spread.sum(), (spread * logit).sum(), (spread * logit * logit).sum()
+    determinant = a * c - b * b
+    # Classes that a line can separate flatten the likelihood for ever.
+    if not determinant > _FLAT * max(a * c, 1.0):
+        raise ValueError(_NO_LINE)
+    step: Float64 = np.array([c * up - b * across, a * across - b * up]) / determinant
+    return step
+
+
+def _loss(line: Float64, logit: Float64, label: NDArray[np.integer]) -> float:
+    """Negative log-likelihood."""
+    log_odds = line[0] + line[1] * logit
+    return float(np.sum(np.logaddexp(0, log_odds) - label * log_odds))
 
 
 def sigmoid(logit: Float64) -> Float64:
