@@ -1,0 +1,294 @@
+"""The gateway as its own process, in front of the real broker."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from services.core.errors import ExitCode
+from services.local.home import REPO
+from services.local.kafka import Broker
+from services.local.ports import free_port
+from services.runtime.kafka.admin import create_topic, partitions_of, topics
+from services.runtime.kafka.reader import scan
+from services.runtime.ports import Record
+
+pytestmark = pytest.mark.wire
+TOPIC = "fhir.raw.v1"
+DEADLINE_S = 60.0
+SECRET = "Mxyzptlk"  # noqa: S105 - a name that must never be repeated
+
+
+def eventually(what: Callable[[], bool], why: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not what():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.05)
+
+
+class Gateway:
+    """One process of the gateway, its log in a file."""
+
+    def __init__(self, bootstrap: str, folder: Path, **environment: str) -> None:
+        (folder / "key").write_text("5a" * 32)
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.said = folder / "gateway.log"
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("VIGIL_", "KAFKA_"))},
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "VIGIL_GATEWAY_PORT": str(port),
+            "VIGIL_PSEUDONYM_KEY_FILE": str(folder / "key"),
+            **environment,
+        }
+
+    def __enter__(self) -> Self:
+        with self.said.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "services.gateway"],
+                cwd=REPO,
+                env=self._environment,
+                stderr=log,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        return False
+
+    def await_ready(self) -> None:
+        eventually(self.ready, "the gateway did not become ready")
+
+    def ends(self) -> int:
+        return self.process.wait(DEADLINE_S)
+
+
+class Senders:
+    """Threads that post one Observation after another and remember every answer."""
+
+    def __init__(self, url: str, threads: int) -> None:
+        self.accepted: list[str] = []
+        self.refused: Counter[int] = Counter()
+        self.retry_after: set[str | None] = set()
+        self._url, self._stopping = url, threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+
+    def _send(self, number: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self._stopping.is_set():
+                with contextlib.suppress(httpx.TransportError):  # the gateway may have ended
+                    self._note(client.post("/fhir", json=observation(f"{SECRET}-{number}")))
+
+    def _note(self, answer: httpx.Response) -> None:
+        if answer.status_code == 202:
+            self.accepted.append(answer.json()["ingest_id"])
+        else:
+            self.refused[answer.status_code] += 1
+            self.retry_after.add(answer.headers.get("retry-after"))
+
+
+def observation(subject: str) -> dict[str, object]:
+    return {"resourceType": "Observation", "subject": {"reference": f"Patient/{subject}"}}
+
+
+def log_of(bootstrap: str) -> list[Record]:
+    options = {"bootstrap.servers": bootstrap}
+    return list(scan(options, partitions_of(options, [TOPIC]), patience_s=20))
+
+
+def times_in(records: list[Record], ids: list[str]) -> Counter[int]:
+    held = Counter((dict(record.headers)["ingest_id"] or b"").decode() for record in records)
+    return Counter(held[name] for name in ids)
+
+
+def prepare(bootstrap: str) -> None:
+    options = {"bootstrap.servers": bootstrap}
+    if TOPIC not in topics(options):
+        create_topic(options, TOPIC, partitions=4, config={"max.message.bytes": "2097152"})
+
+
+@pytest.fixture(scope="module")
+def gateway(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    prepare(kafka)
+    with Gateway(kafka, tmp_path_factory.mktemp("gateway")) as running:
+        running.await_ready()
+        yield running
+
+
+@pytest.mark.slow
+def test_an_outage_of_kafka_is_503_and_ends_unaided_and_every_202_is_stored_once(
+    broker: Callable[[], Broker], tmp_path: Path
+) -> None:
+    node = broker()
+    prepare(node.bootstrap)
+    with Gateway(node.bootstrap, tmp_path) as gateway:
+        gateway.await_ready()
+        with Senders(gateway.url, threads=8) as senders:
+            eventually(lambda: len(senders.accepted) > 100, "nothing was accepted at first")
+            node.kill()
+            eventually(lambda: senders.refused[503] > 20, "nobody was told of the outage")
+            assert not gateway.ready()
+            before = len(senders.accepted)
+            node.start()
+            eventually(lambda: len(senders.accepted) > before + 100, "it did not come back")
+        gateway.await_ready()
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.ends() == ExitCode.OK
+        assert SECRET not in gateway.said.read_text()
+    assert set(senders.refused) == {503}
+    assert senders.retry_after == {"1"}
+    assert times_in(log_of(node.bootstrap), senders.accepted) == {1: len(senders.accepted)}
+
+
+def test_a_gateway_that_is_told_to_end_loses_nothing_it_accepted(
+    kafka: str, tmp_path: Path
+) -> None:
+    prepare(kafka)
+    with Gateway(kafka, tmp_path) as gateway:
+        gateway.await_ready()
+        with Senders(gateway.url, threads=8) as senders:
+            eventually(lambda: len(senders.accepted) > 200, "nothing was accepted")
+            gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.ends() == ExitCode.OK
+    assert not senders.refused
+    assert times_in(log_of(kafka), senders.accepted) == {1: len(senders.accepted)}
+    assert SECRET not in gateway.said.read_text()
+
+
+def test_a_body_reaches_the_log_byte_for_byte(kafka: str, gateway: Gateway) -> None:
+    body = b' {"b": 1.10,\n "a":"\\u00e9\xc3\xa9"}\t'
+    headers = {
+        "Content-Type": "application/fhir+json; charset=utf-8",
+        "Vigil-Source": "west",
+        "Vigil-Time": "2026-01-01T09:00:00Z",
+    }
+    answer = httpx.post(f"{gateway.url}/fhir", content=body, headers=headers)
+    name = answer.json()["ingest_id"].encode()
+    (record,) = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] == name]
+    assert (record.value, record.key) == (body, name)
+    kept = dict(record.headers)
+    assert kept["source"] == b"west"
+    assert kept["received_at"] == b"1767258000000000"
+    assert abs(int(kept["accepted_at"] or b"") - time.time() * 1e6) < DEADLINE_S * 1e6
+
+
+def test_one_patients_messages_share_a_partition(kafka: str, gateway: Gateway) -> None:
+    names = set()
+    for _ in range(5):
+        answer = httpx.post(f"{gateway.url}/fhir", json=observation("made-up-1"))
+        names.add(answer.json()["ingest_id"].encode())
+    found = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] in names]
+    assert len(found) == 5
+    assert len({record.partition for record in found}) == 1
+
+
+def test_a_chunked_body_over_the_cap_is_413(gateway: Gateway) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"a":"'
+        for _ in range(20):
+            yield b"x" * 65_536
+
+    headers = {"Content-Type": "application/fhir+json"}
+    with httpx.Client() as client:
+        assert raw_status(gateway.url, chunks()) == 413
+        answer = client.post(f"{gateway.url}/fhir", content=b'{"a":1}', headers=headers)
+    assert answer.status_code == 202
+
+
+def raw_status(url: str, chunks: Iterator[bytes]) -> int:
+    """Send chunks without a length and read the status, though the door may close meanwhile."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port or 0), 30) as wire:
+        wire.sendall(
+            b"POST /fhir HTTP/1.1\r\nHost: vigil\r\nContent-Type: application/fhir+json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        with contextlib.suppress(ConnectionError):
+            for chunk in chunks:
+                wire.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            wire.sendall(b"0\r\n\r\n")
+        return int(wire.recv(1024).split(b" ")[1])
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        pytest.param({"VIGIL_GATEWAY_HOST": "0.0.0.0"}, "beyond this machine", id="open door"),  # noqa: S104 - refused
+        pytest.param({"VIGIL_PSEUDONYM_KEY_FILE": "nowhere"}, "pseudonym key", id="no key"),
+        pytest.param({"VIGIL_SOURCES_FILE": "nowhere"}, "VIGIL_SOURCES_FILE", id="no sources"),
+        pytest.param({"VIGIL_GATEWAY_PORT": "many"}, "VIGIL_GATEWAY_PORT", id="no port"),
+    ],
+)
+def test_a_gateway_that_is_told_nonsense_ends_with_a_sentence(
+    tmp_path: Path, environment: dict[str, str], told: str
+) -> None:
+    with Gateway("127.0.0.1:9", tmp_path, **environment) as gateway:
+        assert gateway.ends() == ExitCode.CONFIGURATION
+    assert told in gateway.said.read_text()
+
+
+def test_a_taken_port_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Gateway("127.0.0.1:9", tmp_path, VIGIL_GATEWAY_PORT=str(port)) as gateway:
+            assert gateway.ends() == ExitCode.CONFIGURATION
+    assert f"port {port} cannot be opened" in gateway.said.read_text()
+
+
+def test_a_gateway_without_kafka_lives_and_is_not_ready(tmp_path: Path) -> None:
+    with Gateway("127.0.0.1:9", tmp_path) as gateway:
+        eventually(lambda: alive(gateway.url), "it does not live")
+        answer = httpx.get(f"{gateway.url}/readyz")
+        assert answer.status_code == 503
+        assert "Kafka" in answer.json()["why"]
+        posted = httpx.post(f"{gateway.url}/fhir", json=observation("made-up-1"), timeout=30)
+        assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
+
+
+def alive(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/livez").status_code == 200
+    return False
+
+
+def test_tokens_tell_sources_apart(kafka: str, tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"secret").hexdigest()
+    sources = tmp_path / "sources.toml"
+    sources.write_text(f'[[source]]\nid = "west"\ntoken_sha256 = "{digest}"\n')
+    prepare(kafka)
+    with Gateway(kafka, tmp_path, VIGIL_SOURCES_FILE=str(sources)) as gateway:
+        gateway.await_ready()
+        post = f"{gateway.url}/fhir"
+        assert httpx.post(post, json=observation("made-up-1")).status_code == 401
+        headers = {"Authorization": "Bearer secret"}
+        answer = httpx.post(post, json=observation("made-up-1"), headers=headers)
+        assert answer.status_code == 202
+        name = answer.json()["ingest_id"].encode()
+    (record,) = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] == name]
+    assert dict(record.headers)["source"] == b"west"
