@@ -81,7 +81,7 @@ class Report(msgspec.Struct, kw_only=True):
     derived_rows: dict[str, int] = {}
     findings: list[Finding] = []
     findings_total: int = 0
-    not_covered: list[str] = [NO_ANCHOR, NOT_DERIVABLE]
+    not_covered: tuple[str, ...] = (NO_ANCHOR, NOT_DERIVABLE)
 
     def note(self, findings: Iterator[Finding]) -> int:
         """Count findings and keep the first ones."""
@@ -109,6 +109,7 @@ class Verifier:
         """
         self._store, self._decode, self._tell = store, decode, tell
         self._sources = {source.topic: source for source in sources}
+        self._known_types: dict[str, dict[str, str]] = {}
 
     def run(self) -> Report:
         """Prove every record that the store holds now; raises Retry when it goes away."""
@@ -127,7 +128,7 @@ class Verifier:
             return
         source = msgspec.structs.replace(source, topic_id=chain.topic_id)
         proof, found, head, low, count = ChainProof(source, chain.partition), 0, b"", -1, 0
-        while page := self._page(chain, low):
+        while low < chain.last and (page := self._page(chain, low)):
             found += report.note(f for f in map(proof.check, page) if f)
             found += self._derived(source, chain, page, low=low, report=report)
             low, head, count = page[-1].offset, page[-1].chain, count + len(page)
@@ -194,6 +195,11 @@ class Verifier:
         )
 
     def _types(self, table: str) -> dict[str, str]:
+        if table not in self._known_types:
+            self._known_types[table] = self._ask_types(table)
+        return self._known_types[table]
+
+    def _ask_types(self, table: str) -> dict[str, str]:
         found = self._store.query(
             "SELECT name, type FROM system.columns WHERE database = currentDatabase()"
             " AND table = {table:String} AND default_kind = '' ORDER BY position",
