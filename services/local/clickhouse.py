@@ -4,7 +4,9 @@ import argparse
 import gzip
 import json
 import os
+import select
 import signal
+import socket
 import sys
 import time
 import zlib
@@ -79,9 +81,17 @@ class Handler(BaseHTTPRequestHandler):
             body = b""
         try:
             asked = statement(fields, self._opened(body), read_only=read_only)
-            self._found(self.engine.run(asked), fields.get("query_id", ""), asked.format)
+            answer = self.engine.run(asked, self._client_waits)
+            self._found(answer, fields.get("query_id", ""), asked.format)
         except EngineError as error:
             self._refuse(error)
+
+    def _client_waits(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        try:
+            return not readable or bool(self.connection.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def _opened(self, body: bytes) -> bytes:
         encoding = self.headers.get("Content-Encoding", "")

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,13 +59,21 @@ class Engine:
         """Of ClickHouse."""
         return self._ask("SELECT version()")
 
-    def run(self, statement: Statement) -> Answer:
+    def run(self, statement: Statement, wanted: Callable[[], bool]) -> Answer:
         """Waits for its turn, then runs; settings and database end with the call.
 
+        Args:
+            statement: what to run.
+            wanted: asked when its turn has come: false leaves it undone.
+
         Raises:
-            EngineError: the engine refused the query or the rows.
+            EngineError: the engine refused the query or the rows, or nobody waits any more.
         """
         with self._lock:
+            # A writer that died while its insert waited here must not write after its next life
+            # has looked at what the store holds: the rows would be there twice.
+            if not wanted():
+                raise EngineError("Code: 394. DB::Exception: Query was cancelled: its client left")
             session = _opened(self._data)
             try:
                 return _run(session, statement)

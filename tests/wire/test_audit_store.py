@@ -613,6 +613,34 @@ def test_an_insert_is_sent_once_though_the_connection_ends_before_the_answer(
     assert found == {"n": [1]}
 
 
+def test_an_insert_whose_sender_died_before_its_turn_is_not_carried_out(
+    clickhouse: tuple[str, int], store: ClickHouse, address: Address
+) -> None:
+    busy = ClickHouse(address.url)
+    thread = threading.Thread(target=busy.query, args=("SELECT sleepEachRow(1) FROM numbers(2)",))
+    thread.start()
+    while _answers_soon(clickhouse):
+        assert thread.is_alive(), "the engine was never busy"
+    body = b"INSERT INTO schema_version (version, name, sha256) FORMAT TabSeparated\n9\tx\tx\n"
+    head = f"POST /?database={address.database} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+    with socket.create_connection(clickhouse) as dying:
+        dying.sendall(head.encode() + b"\r\n\r\n" + body)
+    thread.join()
+    found = store.query("SELECT count() AS n FROM schema_version WHERE version = 9")
+    assert found == {"n": [0]}
+    busy.close()
+
+
+def _answers_soon(clickhouse: tuple[str, int]) -> bool:
+    with socket.create_connection(clickhouse) as probe:
+        probe.settimeout(0.3)
+        probe.sendall(b"GET /?query=SELECT%201 HTTP/1.1\r\nHost: x\r\n\r\n")
+        try:
+            return bool(probe.recv(1))
+        except TimeoutError:
+            return False
+
+
 class _Line:
     """Carries bytes both ways until an insert was answered; that answer it drops."""
 
