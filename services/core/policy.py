@@ -3,21 +3,27 @@
 Time is event time, microseconds; the policy never sees a clock.
 """
 
-from typing import Final, NamedTuple
+import struct
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from services.core.events import MICROSECONDS_PER_HOUR, Decision
+from services.core.vitals import VITALS
 
 NEVER: Final = -(1 << 62)
 """A time before all others."""
 
 
-class Abstain(msgspec.Struct, frozen=True, kw_only=True):
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Hours = Annotated[float, msgspec.Meta(ge=0, le=24 * 365)]
+
+
+class Abstain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When there is too little to score: no score is better than a stale one."""
 
-    min_vitals: int = 3  # different vital signs that must be recent
-    max_age_h: float = 6.0  # what recent means
+    min_vitals: Annotated[int, msgspec.Meta(ge=1, le=len(VITALS))] = 3  # that must be recent
+    max_age_h: Hours = 6.0  # what recent means
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,25 +33,42 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     version: str
-    threshold: float
-    units: dict[str, float] = {}  # a threshold of its own for a unit
-    persistence: int = 1  # consecutive scores at or above the threshold
-    clear_below: float  # an alert ends when the score falls below; at most the threshold
-    refractory_h: float = 6.0  # after an alert was raised, no other for so long
-    valid_for_h: float = 6.0  # after this an alert means nothing
+    threshold: Probability
+    units: dict[str, Probability] = {}  # a threshold of its own for a unit
+    persistence: Annotated[int, msgspec.Meta(ge=1)] = 1  # consecutive scores at or above it
+    clear_below: Probability  # an alert ends when the score falls below; at most the threshold
+    refractory_h: Hours = 6.0  # after an alert was raised, no other for so long
+    valid_for_h: Hours = 6.0  # after this an alert means nothing
     abstain: Abstain = Abstain()
 
     def threshold_in(self, unit: str) -> float:
-        """Give the threshold that holds in a unit."""
-        return self.units.get(unit, self.threshold)
+        """Give the threshold that holds in a unit, with the precision of scores and records.
+
+        >>> policy = Policy(version="1", threshold=0.5, units={"MICU": 0.7}, clear_below=0.4)
+        >>> policy.threshold_in("MICU"), policy.threshold_in("SICU")
+        (0.699999988079071, 0.5)
+        """
+        return _float32(self.units.get(unit, self.threshold))
+
+    def clears(self, score: float, unit: str) -> bool:
+        """Tell whether a score ends an alert in a unit."""
+        return score < min(_float32(self.clear_below), self.threshold_in(unit))
+
+    def valid_until(self, raised_at: int) -> int:
+        """Give the end (µs) of the validity of an alert."""
+        return raised_at + _microseconds(self.valid_for_h)
 
 
-class ActiveAlert(msgspec.Struct, frozen=True, array_like=True):
-    """An alert that was raised and has not ended."""
+class ActiveAlert(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """An alert that was raised and has not ended, as it was raised."""
 
     alert_id: str
     raised_at: int  # µs, event time
     valid_until: int  # µs
+    score: float
+    threshold: float
+    unit: str
+    encounter: bytes
 
 
 class PolicyState(msgspec.Struct, frozen=True, array_like=True):
@@ -70,12 +93,12 @@ class Verdict(NamedTuple):
 def decide(policy: Policy, state: PolicyState, *, score: float, at: int, unit: str) -> Verdict:
     """Decide on one score.
 
-    A RAISED verdict leaves the alert out of the state: the caller names it and calls `raised`.
+    A RAISED verdict leaves the alert out of the state: the caller makes it and calls `raised`.
 
     Args:
         policy: the rules.
         state: of the encounter.
-        score: probability, finite.
+        score: probability, finite, of float32 precision.
         at: event time of the score, µs.
         unit: the patient's unit.
     """
@@ -83,7 +106,7 @@ def decide(policy: Policy, state: PolicyState, *, score: float, at: int, unit: s
     streak = state.streak + 1 if high else 0
     after = msgspec.structs.replace(state, streak=streak)
     if state.alert is not None:
-        if score < min(policy.clear_below, policy.threshold_in(unit)):
+        if policy.clears(score, unit):
             return Verdict(Decision.CLEARED, ended(after))
         return Verdict(Decision.ONGOING, after)
     if not high:
@@ -95,13 +118,10 @@ def decide(policy: Policy, state: PolicyState, *, score: float, at: int, unit: s
     return Verdict(Decision.RAISED, after)
 
 
-def raised(policy: Policy, state: PolicyState, *, alert_id: str, at: int) -> PolicyState:
-    """Remember that an alert was raised at an event time."""
-    return msgspec.structs.replace(
-        state,
-        refractory_until=at + _hours(policy.refractory_h),
-        alert=ActiveAlert(alert_id, at, at + _hours(policy.valid_for_h)),
-    )
+def raised(policy: Policy, state: PolicyState, alert: ActiveAlert) -> PolicyState:
+    """Remember that an alert was raised."""
+    silent_until = alert.raised_at + _microseconds(policy.refractory_h)
+    return msgspec.structs.replace(state, refractory_until=silent_until, alert=alert)
 
 
 def ended(state: PolicyState) -> PolicyState:
@@ -119,5 +139,11 @@ def expired(state: PolicyState, watermark: int) -> bool:
     return state.alert is not None and state.alert.valid_until < watermark
 
 
-def _hours(hours: float) -> int:
+def _microseconds(hours: float) -> int:
     return round(hours * MICROSECONDS_PER_HOUR)
+
+
+def _float32(number: float) -> float:
+    """Round as records do, so that a decision can be repeated from its record."""
+    rounded: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    return rounded

@@ -1,7 +1,10 @@
 """Scores to decisions and decisions to alerts, entry by entry, in the order of the log."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
+
+import msgspec
 
 from services.core.events import (
     Alert,
@@ -49,100 +52,110 @@ class Alerting:
         event = entry.event
         if event is None:
             return
+        if entry.watermark is not None:
+            yield from self._expire(entry, event, entry.watermark)
         if not event.pseudonym:
-            yield from self._expire(entry, event)
             return
         patient = self._ward.patients[event.pseudonym]
-        if entry.ended is not None:
-            yield from self._leave(entry, event, patient)
+        if entry.ended:
+            yield from self._end(entry, event, patient, cause="encounter_ended")
+            patient.policy = FRESH
         if entry.disposition is Disposition.SCORED:
             yield from self._decide(entry, event, patient)
-        elif entry.revised and entry.disposition is Disposition.ABSTAINED:
+        elif entry.disposition is Disposition.ABSTAINED and _shaken(entry, patient):
             yield from self._withdraw(entry, event, patient)
 
     def _decide(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
-        unit = entry.unit
+        unit, at = entry.unit, entry.as_of
         entry.threshold = self._policy.threshold_in(unit)
-        if entry.revised and entry.score < entry.threshold and patient.policy.alert:
+        if entry.discharged:
+            return
+        if entry.score < entry.threshold and _shaken(entry, patient):
             yield from self._withdraw(entry, event, patient)
             return
-        alert, at = patient.policy.alert, entry.as_of
+        alert = patient.policy.alert
         verdict = decide(self._policy, patient.policy, score=entry.score, at=at, unit=unit)
         entry.decision, patient.policy = verdict.decision, verdict.state
         if verdict.decision is Decision.RAISED:
-            patient.policy = raised(self._policy, verdict.state, alert_id=self._id(entry), at=at)
-            alert = patient.policy.alert
-            yield from self._tell(entry, event, alert, Step.RAISED, "threshold")
-        elif verdict.decision is Decision.CLEARED:
-            yield from self._tell(entry, event, alert, Step.CLEARED, "score")
+            alert = self._alert(entry, unit)
+            patient.policy = raised(self._policy, verdict.state, alert)
+            yield self._tell(entry, event, alert, Step.RAISED, cause="threshold")
+        elif verdict.decision is Decision.CLEARED and alert is not None:
+            yield self._tell(entry, event, alert, Step.CLEARED, cause="score")
+
+    def _alert(self, entry: Entry, unit: str) -> ActiveAlert:
+        return ActiveAlert(
+            alert_id=self._id(entry),
+            raised_at=entry.as_of,
+            valid_until=self._policy.valid_until(entry.as_of),
+            score=entry.score,
+            threshold=entry.threshold,
+            unit=unit,
+            encounter=entry.encounter,
+        )
 
     def _withdraw(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
         """Take back an alert that a corrected or retracted value no longer bears."""
         alert = patient.policy.alert
-        if alert is None:
-            return
-        patient.policy = withdrawn(patient.policy)
-        entry.decision = Decision.WITHDRAWN
-        yield from self._tell(entry, event, alert, Step.WITHDRAWN, "value_revised")
+        if alert is not None:
+            patient.policy = withdrawn(patient.policy)
+            entry.decision = Decision.WITHDRAWN
+            yield self._tell(entry, event, alert, Step.WITHDRAWN, cause="value_revised")
 
-    def _leave(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
+    def _expire(self, entry: Entry, event: Vitals, watermark: int) -> Iterable[Alert]:
+        over = [p for p, of in self._ward.patients.items() if expired(of.policy, watermark)]
+        # In an order that does not tell who was heard first: a restart does not know.
+        for pseudonym in sorted(over):
+            self._ward.touched(pseudonym)
+            patient = self._ward.patients[pseudonym]
+            for alert in self._end(entry, event, patient, cause="expired"):
+                yield msgspec.structs.replace(alert, pseudonym=pseudonym)
+
+    def _end(
+        self, entry: Entry, event: Vitals, patient: Patient, *, cause: str
+    ) -> Iterable[Alert]:
+        """End an alert without a score of its own: the step repeats the one that raised it."""
         alert = patient.policy.alert
-        patient.policy = FRESH
-        yield from self._tell(entry, event, alert, Step.CLEARED, "encounter_ended")
-
-    def _expire(self, entry: Entry, event: Vitals) -> Iterable[Alert]:
-        watermark = entry.watermark
-        if watermark is None:
-            return
-        for pseudonym, patient in self._ward.patients.items():
-            if expired(patient.policy, watermark):
-                alert = patient.policy.alert
-                patient.policy = ended(patient.policy)
-                self._ward.touched(pseudonym)
-                of_whom = Entry(
-                    offset=entry.offset, encounter=patient.encounter, unit=patient.unit
-                )
-                yield from self._tell(
-                    of_whom, event, alert, Step.CLEARED, "expired", pseudonym=pseudonym
-                )
+        if alert is not None:
+            patient.policy = ended(patient.policy)
+            told = self._tell(entry, event, alert, Step.CLEARED, cause=cause)
+            yield msgspec.structs.replace(told, score=alert.score, threshold=alert.threshold)
 
     def _tell(
-        self,
-        entry: Entry,
-        event: Vitals,
-        alert: ActiveAlert | None,
-        step: Step,
-        cause: str,
-        *,
-        pseudonym: bytes | None = None,
-    ) -> Iterable[Alert]:
-        if alert is None:
-            return
-        unit, encounter = (entry.unit, entry.encounter)
-        if cause == "encounter_ended" and entry.ended is not None:
-            unit, encounter = entry.ended
-        is_raised = step is Step.RAISED
-        yield Alert(
+        self, entry: Entry, event: Vitals, alert: ActiveAlert, step: Step, *, cause: str
+    ) -> Alert:
+        """Tell a step; unit and encounter stay those in which the alert was raised."""
+        scored = not math.isnan(entry.score)
+        return Alert(
             alert_id=alert.alert_id,
             step=step,
             prediction_id=self._id(entry),
-            pseudonym=event.pseudonym if pseudonym is None else pseudonym,
-            encounter=encounter,
-            unit=unit,
+            pseudonym=event.pseudonym,
+            encounter=alert.encounter,
+            unit=alert.unit,
             measured_at=event.measured_at,
             received_at=event.received_at,
             accepted_at=event.accepted_at,
             valid_until=alert.valid_until,
-            score=entry.score,
-            threshold=entry.threshold,
+            score=entry.score if scored else alert.score,
+            threshold=entry.threshold if scored else alert.threshold,
             cause=cause,
-            contributions=self._explain(entry)[:TOP_CONTRIBUTIONS] if is_raised else [],
+            contributions=self._reasons(entry) if step is Step.RAISED else [],
             policy_version=self._policy.version,
             model_digest=self._model.digest,
         )
+
+    def _reasons(self, entry: Entry) -> list[Contribution]:
+        return self._explain(entry)[:TOP_CONTRIBUTIONS]
 
     def _id(self, entry: Entry) -> str:
         model = self._model
         return prediction_id(
             model.vitals_topic_id, self._partition, entry.offset, digest=model.digest
         )
+
+
+def _shaken(entry: Entry, patient: Patient) -> bool:
+    """Tell whether a value that was known when the alert was raised is another now, or gone."""
+    alert, revised_at = patient.policy.alert, entry.revised_at
+    return alert is not None and revised_at is not None and revised_at <= alert.raised_at

@@ -1,5 +1,6 @@
 """One consumed record on its way to a prediction, and the columns that a batch of them becomes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,6 @@ from services.core.events import (
     Cause,
     Decision,
     Disposition,
-    Flag,
     Kind,
     PredictionBatch,
     Role,
@@ -39,8 +39,9 @@ class Entry:
     unit: str = ""
     cohorts: tuple[str, ...] = NOBODY
     as_of: int = 0
-    revised: bool = False
-    ended: tuple[str, bytes] | None = None
+    revised_at: int | None = None  # when a value that was revised had been measured, µs
+    ended: bool = False  # the encounter of before, and its alert
+    discharged: bool = False
     watermark: int | None = None  # of a tick
     snapshot: int = -1
     score: float = float("nan")
@@ -140,6 +141,6 @@ def _values_of(event: Vitals | None) -> dict[int, float]:
     """Variable to value of an observation; of two of one variable the later in the message."""
     if event is None or event.kind is not Kind.OBSERVATION:
         return {}
-    flags = np.frombuffer(event.flags, "<u2") & int(Flag.ABSENT)
-    columns = zip(event.variables, np.frombuffer(event.values, "<f8"), flags, strict=True)
-    return {v: float(x) for v, x, absent in columns if v < len(VARIABLES) and not absent}
+    values = np.frombuffer(event.values, "<f8").tolist()
+    columns = zip(event.variables, values, strict=True)
+    return {v: value for v, value in columns if v < len(VARIABLES) and not math.isnan(value)}

@@ -11,37 +11,55 @@ from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
-from services.core.vitals import VARIABLES
-from services.scoring.history import READING, History, Readings
-from services.scoring.slots import Past
+from services.scoring.history import History
+from services.scoring.summary import CELLS, NEVER, READING, Readings, Summary
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""
+FORGET_AFTER: Final = 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
+"""How long after the last measurement a patient is forgotten."""
+FORGET_UNMEASURED_AFTER: Final = 30 * 24 * MICROSECONDS_PER_HOUR
+"""How long after the last message one is forgotten of whom nothing was ever measured."""
+FINISHED: Final = frozenset(
+    {"finished", "discharged", "completed", "cancelled", "discontinued", "entered-in-error"}
+)
+OPEN: Final = frozenset({"arrived", "triaged", "in-progress", "onleave", "on-hold"})
+FORMER: Final = 8
+"""So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
-LEVEL: Final = 1  # the ids do not compress, the rest does at once
+LEVEL: Final = 1
+_COLUMNS: Final = ("at", "version", "flags", "variable", "value")
 
 
 class PatientRow(msgspec.Struct, array_like=True):
-    """What is written; `readings` and `past` are compressed columns."""
+    """What is written: columns of the readings, and of the past the variables that it knows."""
 
     encounter: bytes
+    former: list[bytes]
+    heard_at: int
     demographics: Demographics | None
     stay: Stay | None
     head: int
+    ids: bytes  # they do not compress
     readings: bytes
+    known: bytes
     past: bytes
+    cells: bytes
     policy: PolicyState
 
 
 class Patient:
-    """A patient in an encounter: readings, past, who they are, and what the policy remembers."""
+    """A patient in an encounter: history, who they are, and what the policy remembers."""
 
-    __slots__ = ("demographics", "encounter", "history", "past", "policy", "slot", "stay")
+    __slots__ = (
+        *("demographics", "encounter", "former", "heard_at", "history", "policy", "slot", "stay"),
+    )
 
-    def __init__(self, encounter: bytes, history: History | None = None) -> None:
-        self.encounter = encounter
-        self.history = history
-        self.past = Past()
+    def __init__(self) -> None:
+        self.encounter = b""
+        self.former: list[bytes] = []
+        self.heard_at = NEVER
+        self.history = History()
         self.demographics: Demographics | None = None
         self.stay: Stay | None = None
         self.policy: PolicyState = FRESH
@@ -51,6 +69,11 @@ class Patient:
     def unit(self) -> str:
         """The unit the patient is in, or `unknown`."""
         return (self.stay.unit if self.stay else None) or UNKNOWN
+
+    @property
+    def discharged(self) -> bool:
+        """Whether the encounter is known to be over."""
+        return self.stay is not None and self.stay.status in FINISHED
 
     def cohorts(self) -> tuple[str, ...]:
         """The patient's cohort in every dimension."""
@@ -64,16 +87,37 @@ class Patient:
         age = float("nan") if who.age is None else who.age
         return age, SEX.get(who.sex or "", float("nan"))
 
+    def enter(self, encounter: bytes) -> None:
+        """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
+        if self.encounter:
+            self.former = [*self.former, self.encounter][-FORMER:]
+        self.former = [each for each in self.former if each != encounter]
+        self.encounter, self.history, self.stay = encounter, History(), None
+
+    def forgettable(self, watermark: int) -> bool:
+        """Tell whether nothing of the patient can matter any more."""
+        if self.policy.alert is not None:
+            return False
+        if self.history.head == NEVER:
+            return self.heard_at < watermark - FORGET_UNMEASURED_AFTER
+        return self.history.head < watermark - FORGET_AFTER
+
     def pack(self) -> bytes:
         """Write the patient as a row of the changelog."""
-        history = self.history
+        rows, past = self.history.rows, self.history.past
+        known = np.flatnonzero(past.count).astype(np.uint8)
         row = PatientRow(
             encounter=self.encounter,
+            former=self.former,
+            heard_at=self.heard_at,
             demographics=self.demographics,
             stay=self.stay,
-            head=history.head if history else -1,
-            readings=_columns(history.rows) if history else b"",
-            past=_packed_past(self.past),
+            head=self.history.head,
+            ids=rows["id"].tobytes(),
+            readings=zlib.compress(b"".join(rows[name].tobytes() for name in _COLUMNS), LEVEL),
+            known=known.tobytes(),
+            past=b"".join(part[known].tobytes() for part in (past.last_at, past.last, past.count)),
+            cells=b"" if past.cells is None else zlib.compress(past.cells.tobytes(), LEVEL),
             policy=self.policy,
         )
         return msgspec.msgpack.encode(row)
@@ -82,64 +126,46 @@ class Patient:
     def unpack(cls, data: bytes) -> "Patient":
         """Read a row of the changelog."""
         row = msgspec.msgpack.decode(data, type=PatientRow)
-        history = History(row.head, _rows(row.readings)) if row.head >= 0 else None
-        patient = cls(row.encounter, history)
+        patient = cls()
+        patient.encounter, patient.former, patient.heard_at = (
+            row.encounter,
+            row.former,
+            row.heard_at,
+        )
         patient.demographics, patient.stay, patient.policy = row.demographics, row.stay, row.policy
-        patient.past = _unpacked_past(row.past)
+        patient.history = History(row.head, _rows(row))
+        patient.history.past = _past(row)
         return patient
 
 
 def synthetic_encounter(pseudonym: bytes, measured_at: int) -> bytes:
     """Name an encounter that the sender did not name, from its first measurement."""
-    return hashlib.sha256(pseudonym + measured_at.to_bytes(8, "big")).digest()[:16]
+    at = measured_at.to_bytes(8, "big", signed=True)
+    return hashlib.sha256(pseudonym + at).digest()[:16]
 
 
-def silent_for_too_long(patient: Patient, measured_at: int) -> bool:
-    """Tell whether a measurement comes so late that it begins another encounter."""
-    return patient.history is not None and measured_at - patient.history.head > SILENCE
-
-
-def forgettable(patient: Patient, watermark: int) -> bool:
-    """Tell whether nothing of the patient can matter any more."""
-    if patient.policy.alert is not None:
-        return False
-    head = patient.history.head if patient.history else _known_since(patient)
-    return head < watermark - 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
-
-
-def _known_since(patient: Patient) -> int:
-    """When a patient without readings was admitted; one of whom that is unknown stays."""
-    stay = patient.stay
-    return stay.admitted_at if stay and stay.admitted_at is not None else 1 << 62
-
-
-def _columns(rows: Readings) -> bytes:
-    return zlib.compress(b"".join(rows[name].tobytes() for name in READING.names or ()), LEVEL)
-
-
-def _rows(data: bytes) -> Readings:
-    raw = zlib.decompress(data)
-    rows = np.empty(len(raw) // READING.itemsize, READING)
-    start = 0
-    for name in READING.names or ():
-        kind: np.dtype[Any] = READING[name]
-        rows[name] = np.frombuffer(raw, kind, len(rows), start)
-        start += len(rows) * kind.itemsize
+def _rows(row: PatientRow) -> Readings:
+    rows = np.zeros(len(row.ids) // 8, READING)
+    rows["id"] = np.frombuffer(row.ids, "<u8")
+    _fill(rows, _COLUMNS, zlib.decompress(row.readings))
     return rows
 
 
-def _packed_past(past: Past) -> bytes:
-    if not past.hours.any():
-        return b""
-    columns = (past.last.tobytes(), past.last_at.tobytes(), past.hours.tobytes())
-    return zlib.compress(b"".join(columns), LEVEL)
+def _fill(rows: Readings, names: tuple[str, ...], raw: bytes) -> None:
+    start = 0
+    for name in names:
+        kind: np.dtype[Any] = READING[name]
+        rows[name] = np.frombuffer(raw, kind, len(rows), start)
+        start += len(rows) * kind.itemsize
 
 
-def _unpacked_past(data: bytes) -> Past:
-    past = Past()
-    if data:
-        raw, size = zlib.decompress(data), len(VARIABLES)
-        past.last = np.frombuffer(raw, np.float32, size).copy()
-        past.last_at = np.frombuffer(raw, np.int64, size, 4 * size).copy()
-        past.hours = np.frombuffer(raw, np.int32, size, 12 * size).copy()
+def _past(row: PatientRow) -> Summary:
+    past, many = Summary.empty(), len(row.known)
+    known = np.frombuffer(row.known, np.uint8)
+    past.last_at[known] = np.frombuffer(row.past, np.int64, many)
+    past.last[known] = np.frombuffer(row.past, np.float32, many, 8 * many)
+    past.count[known] = np.frombuffer(row.past, np.int32, many, 12 * many)
+    if row.cells:
+        cells = np.frombuffer(zlib.decompress(row.cells), np.float32)
+        past.cells = cells.reshape(CELLS).copy()
     return past

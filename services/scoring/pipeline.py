@@ -1,24 +1,32 @@
 """The flow of scoring: read, apply, compute, score, decide, write."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.errors import Refusal
-from services.core.events import Alert, Cause, Contribution, Disposition, Kind, Vitals
+from services.core.errors import Reason, Refusal
+from services.core.events import (
+    PSEUDONYM_BYTES,
+    Alert,
+    Cause,
+    Contribution,
+    Disposition,
+    Kind,
+    Role,
+    Vitals,
+)
 from services.core.features import FEATURES, compute
 from services.core.policy import Policy
 from services.runtime.codec import Codec
-from services.runtime.model import OnnxModel
 from services.runtime.ports import Output, Record, Row
 from services.scoring.abstention import causes
 from services.scoring.alerting import Alerting
-from services.scoring.entries import Entry, Model, batch_of
-from services.scoring.history import hour_of
+from services.scoring.entries import ABSENT_PERSON, Entry, Model, batch_of
 from services.scoring.outputs import alert_output, prediction_output
 from services.scoring.slots import Snapshots
+from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
 from services.scoring.watermark import KEY, Watermark
 
@@ -27,6 +35,16 @@ BATCH: Final = 512
 Told = Callable[[Sequence[Entry], Sequence[Alert]], None]
 Floats = npt.NDArray[np.float32]
 Select = Callable[[Floats], Floats]
+
+
+class Scores(Protocol):
+    """A model, as `runtime.model.OnnxModel` is one."""
+
+    def score(self, features: Floats) -> Floats:
+        """Give the probability of each row; raises Stop when it is none."""
+
+    def contributions(self, features: Floats) -> Sequence[tuple[str, float, float]]:
+        """Give name, value and contribution of the features of one row, largest first."""
 
 
 class Scorer(NamedTuple):
@@ -42,7 +60,7 @@ class Scorer(NamedTuple):
     """
 
     codec: Codec
-    onnx: OnnxModel
+    onnx: Scores
     select: Select
     model: Model
     policy: Policy
@@ -99,7 +117,7 @@ class Scoring:
 
     def _entry(self, record: Record) -> Entry:
         try:
-            event = self._scorer.codec.decode(record.value or b"", Vitals)
+            event = _sound(self._scorer.codec.decode(record.value or b"", Vitals))
         except Refusal:
             return Entry(
                 offset=record.offset,
@@ -119,18 +137,20 @@ class Scoring:
     def _patient_entry(self, offset: int, event: Vitals) -> Entry:
         applied = self._ward.apply(event)
         patient = self._ward.patients[event.pseudonym]
-        as_of = patient.history.head if patient.history else event.measured_at
+        head = patient.history.head
+        as_of = event.measured_at if head == NEVER else head
         entry = Entry(
             offset=offset,
             event=event,
             disposition=applied.disposition,
             cause=applied.cause,
-            encounter=patient.encounter or bytes(16),
+            encounter=event.encounter or patient.encounter or ABSENT_PERSON,
             unit=patient.unit,
             cohorts=patient.cohorts(),
             as_of=as_of,
-            revised=applied.revised,
+            revised_at=applied.revised_at,
             ended=applied.ended,
+            discharged=patient.discharged,
         )
         if applied.disposition is Disposition.SCORED:
             slot = self._ward.slot_of(patient)
@@ -147,9 +167,10 @@ class Scoring:
         batch = batch_of(
             entries, features, scorer.model, partition=self._partition, watermark=watermark
         )
-        scorer.told(entries, alerts)
+        shown = alerts if scorer.model.role is Role.SHOWN else []
+        scorer.told(entries, shown)
         yield prediction_output(scorer.codec.encode(batch), self._partition)
-        for alert in alerts:
+        for alert in shown:
             yield alert_output(scorer.codec.encode(alert), alert, self._partition)
 
     def _score(self, entries: list[Entry]) -> Floats:
@@ -164,10 +185,10 @@ class Scoring:
         scored = [entry for entry in due if entry.disposition is Disposition.SCORED]
         rows = [entry.snapshot for entry in scored]
         self._inputs = self._scorer.select(compute(grid, standing)[rows])
-        for place, (entry, score) in enumerate(
-            zip(scored, self._scorer.onnx.score(self._inputs), strict=True)
-        ):
-            entry.score, entry.snapshot = float(score), place
+        if scored:
+            scores = self._scorer.onnx.score(self._inputs).tolist()
+            for place, (entry, score) in enumerate(zip(scored, scores, strict=True)):
+                entry.score, entry.snapshot = score, place
         return self._inputs
 
     def _explain(self, entry: Entry) -> list[Contribution]:
@@ -180,6 +201,22 @@ class Scoring:
             )
             for name, value, contribution in found
         ]
+
+
+def _sound(event: Vitals) -> Vitals:
+    """Hold the packed columns of an event to their lengths.
+
+    Raises:
+        Refusal: a name or a column is too short or too long (AVRO_SYNTAX).
+    """
+    many = len(event.variables)
+    lengths = (len(event.values), len(event.flags), len(event.ids), len(event.versions))
+    if lengths != (8 * many, 2 * many, 8 * many, 8 * many):
+        raise Refusal(Reason.AVRO_SYNTAX, "columns")
+    names = (0,) if event.kind is Kind.TICK else (PSEUDONYM_BYTES,)
+    if len(event.pseudonym) not in names or len(event.encounter) not in (0, PSEUDONYM_BYTES):
+        raise Refusal(Reason.AVRO_SYNTAX, "pseudonym")
+    return event
 
 
 def _new_hour(before: int | None, after: int | None) -> bool:

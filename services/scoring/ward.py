@@ -5,29 +5,15 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from services.core.events import Cause, Disposition, Flag, Kind, Vitals
+from services.core.events import Cause, Disposition, Flag, Kind, Stay, Vitals
+from services.core.vitals import VARIABLES
 from services.runtime.ports import Row
-from services.scoring.history import (
-    ANY_VARIABLE,
-    KEPT_OUT,
-    READING,
-    RETRACTED,
-    Effect,
-    History,
-    Readings,
-    hour_of,
-)
-from services.scoring.patients import (
-    Patient,
-    forgettable,
-    silent_for_too_long,
-    synthetic_encounter,
-)
+from services.scoring.history import ANY_VARIABLE, RETRACTED, Change, Effect
+from services.scoring.patients import OPEN, SILENCE, Patient, synthetic_encounter
 from services.scoring.slots import Slots
+from services.scoring.summary import NEVER, READING, Readings, hour_of
 
-FINISHED: Final = frozenset({"finished", "discharged", "completed", "cancelled"})
-CHANGES: Final = frozenset({Effect.APPENDED, Effect.INSERTED, Effect.REVISED})
-NO_ENCOUNTER: Final = bytes(16)
+NOTHING: Final = (Disposition.STATE_ONLY, Cause.NOTHING_CHANGED)
 
 
 class Applied(NamedTuple):
@@ -36,14 +22,14 @@ class Applied(NamedTuple):
     Attributes:
         disposition: SCORED means that a score is due.
         cause: why not, or what was special.
-        revised: something that had been there before changed or was taken back.
-        ended: the unit and encounter that are over now, whose alert ends with them.
+        revised_at: when the oldest value that changed or was taken back had been measured, µs.
+        ended: whether the encounter of before is over now, and its alert with it.
     """
 
     disposition: Disposition
     cause: Cause = Cause.NONE
-    revised: bool = False
-    ended: tuple[str, bytes] | None = None
+    revised_at: int | None = None
+    ended: bool = False
 
 
 class Ward:
@@ -75,173 +61,167 @@ class Ward:
     def apply(self, event: Vitals) -> Applied:
         """Let an event change its patient; a tick concerns nobody in particular: not for here."""
         self._changed[event.pseudonym] = None
+        patient = self.patients.get(event.pseudonym)
+        if patient is None:
+            patient = self.patients[event.pseudonym] = Patient()
+        patient.heard_at = max(patient.heard_at, event.received_at)
         match event.kind:
             case Kind.PATIENT:
-                return self._identify(event)
+                return self._identify(patient, event)
             case Kind.ENCOUNTER:
-                return self._admit(event)
+                return self._admit(patient, event)
             case _:
-                return self._measure(event)
+                return self._measure(patient, event)
 
     def slot_of(self, patient: Patient) -> int:
-        """Give the patient's slot; after a restart it is filled from the readings first."""
+        """Give the patient's slot; after a restart it is derived from the history first."""
         if patient.slot is None:
             patient.slot = self.slots.take()
             age, sex = patient.person()
             self.slots.identify(patient.slot, age=age, sex=sex)
-            if patient.history is not None:
-                known = set(patient.history.rows["variable"].tolist()) - {ANY_VARIABLE}
-                for variable in known | set(np.flatnonzero(patient.past.hours).tolist()):
-                    self.slots.rebuild(patient.slot, variable, patient.history, patient.past)
+            self.slots.derive(patient.slot, patient.history)
         return patient.slot
 
     def evict(self, watermark: int) -> None:
         """Forget patients of whom nothing can matter any more."""
-        gone = [p for p, patient in self.patients.items() if forgettable(patient, watermark)]
-        for pseudonym in gone:
+        # In an order that does not tell who was heard first: a restart does not know.
+        for pseudonym in sorted(p for p, of in self.patients.items() if of.forgettable(watermark)):
             patient = self.patients.pop(pseudonym)
             if patient.slot is not None:
                 self.slots.give_back(patient.slot)
             self._changed[pseudonym] = None
 
-    def _patient(self, event: Vitals) -> Patient:
-        return self.patients.setdefault(event.pseudonym, Patient(event.encounter))
-
-    def _identify(self, event: Vitals) -> Applied:
-        patient = self._patient(event)
+    def _identify(self, patient: Patient, event: Vitals) -> Applied:
+        if event.demographics is None:
+            return Applied(*NOTHING)
         patient.demographics = event.demographics
         if patient.slot is not None:
             age, sex = patient.person()
             self.slots.identify(patient.slot, age=age, sex=sex)
         return Applied(Disposition.STATE_ONLY)
 
-    def _admit(self, event: Vitals) -> Applied:
-        patient = self._patient(event)
-        over = event.stay is not None and event.stay.status in FINISHED
-        same = event.encounter == patient.encounter
-        if over and not same:
-            return Applied(Disposition.STATE_ONLY, Cause.NOTHING_CHANGED)
-        before = (patient.unit, patient.encounter)
-        if not same:
-            self._restart(patient, event.encounter)
+    def _admit(self, patient: Patient, event: Vitals) -> Applied:
+        if event.stay is None or not event.encounter:
+            return Applied(*NOTHING)
+        moved = event.encounter != patient.encounter
+        if moved:
+            if event.stay.status not in OPEN or _began_before(event.stay, patient.stay):
+                return Applied(*NOTHING)
+            self._enter(patient, event.encounter)
         patient.stay = event.stay
-        ended = before if over or not same else None
-        return Applied(Disposition.STATE_ONLY, ended=ended)
+        return Applied(Disposition.STATE_ONLY, ended=moved or patient.discharged)
 
-    def _measure(self, event: Vitals) -> Applied:
-        patient = self._patient(event)
-        before = (patient.unit, patient.encounter)
-        ended = before if self._enter_encounter(patient, event) else None
-        if patient.encounter != (event.encounter or patient.encounter):
+    def _measure(self, patient: Patient, event: Vitals) -> Applied:
+        entering = _encounter_for(patient, event)
+        if entering is None:
             return Applied(Disposition.STATE_ONLY, Cause.TOO_LATE)
-        readings = readings_of(event)
-        if patient.history is None:
-            patient.history = History(event.measured_at)
-        head = patient.history.head
-        effects = [self._take(patient, reading) for reading in readings]
-        disposition, cause = _judge(effects, readings, event, head)
-        return Applied(disposition, cause, Effect.REVISED in effects, ended)
+        moved = entering != patient.encounter
+        if moved:
+            self._enter(patient, entering)
+        history = patient.history
+        head = history.head
+        if event.kind is Kind.RETRACTION:
+            changes = history.retract(_readings(event))
+        else:
+            readings = _readings(event)
+            changes = history.put(readings)
+            self._follow(patient, readings, changes, head)
+        revised = [change for change in changes if change.effect is Effect.REVISED]
+        if revised and patient.slot is not None:
+            self.slots.derive(patient.slot, history, {change.variable for change in revised})
+        disposition, cause = _judge(changes, event, head)
+        revised_at = min((change.was_at for change in revised), default=None)
+        return Applied(disposition, cause, revised_at, moved)
 
-    def _enter_encounter(self, patient: Patient, event: Vitals) -> bool:
-        """Begin the event's encounter if it is another and not an older one; tell if one ended."""
-        named = event.encounter
-        if not patient.encounter:
-            patient.encounter = named or synthetic_encounter(event.pseudonym, event.measured_at)
-            return False
-        if named == patient.encounter:
-            return False
-        head = patient.history.head if patient.history else -1
-        if named and event.measured_at > head:
-            self._restart(patient, named)
-            return True
-        if not named and patient.stay is None and silent_for_too_long(patient, event.measured_at):
-            self._restart(patient, synthetic_encounter(event.pseudonym, event.measured_at))
-            return True
-        return False
+    def _follow(
+        self, patient: Patient, readings: Readings, changes: list[Change], head: int
+    ) -> None:
+        """Bring the slot of a patient up to new readings."""
+        slot, history = patient.slot, patient.history
+        if slot is None:
+            return
+        self.slots.advance(slot, hour_of(head), hour_of(history.head))
+        came = [change.effect is Effect.NEW for change in changes]
+        new = readings if all(came) else readings[came]
+        variables = set(new["variable"].tolist())
+        if not variables:
+            return
+        if len(variables) == len(new) and self.slots.is_newer(slot, new):
+            self.slots.append(slot, new)
+        else:
+            self.slots.derive(slot, history, variables)
 
-    def _restart(self, patient: Patient, encounter: bytes) -> None:
-        """State restarts with the encounter; who the patient is stays known."""
-        fresh = Patient(encounter)
-        patient.encounter, patient.history, patient.past = encounter, None, fresh.past
-        patient.stay = None
+    def _enter(self, patient: Patient, encounter: bytes) -> None:
+        patient.enter(encounter)
         if patient.slot is not None:
             self.slots.clear(patient.slot)
 
-    def _take(self, patient: Patient, reading: Readings) -> Effect:
-        history = patient.history
-        if history is None:
-            raise ValueError("a reading is taken into a history")
-        slot, before = self.slot_of(patient), hour_of(history.head)
-        gone_error = bool(reading["flags"] & RETRACTED)
-        touched = self._variables(history, reading)
-        effect = history.retract(reading) if gone_error else history.put(reading)
-        if hour_of(history.head) > before:
-            self._advance(patient, slot, before)
-        if effect is Effect.APPENDED and not reading["flags"] & KEPT_OUT:
-            variable, at = int(reading["variable"]), int(reading["at"])
-            self.slots.append(slot, variable, at, reading["value"])
-        elif effect in (Effect.INSERTED, Effect.REVISED):
-            for variable in touched:
-                self.slots.rebuild(slot, variable, history, patient.past)
-        return effect
 
-    def _variables(self, history: History, reading: Readings) -> set[int]:
-        """Which variables a reading can change."""
-        if reading["variable"] != ANY_VARIABLE:
-            return {int(reading["variable"])}
-        same = history.rows["variable"][history.rows["id"] == reading["id"]]
-        return set(same.tolist()) - {ANY_VARIABLE}
-
-    def _advance(self, patient: Patient, slot: int, before: int) -> None:
-        history = patient.history
-        if history is None:
-            return
-        self.slots.advance(slot, before, hour_of(history.head))
-        gone = history.evict()
-        gone = gone[gone["flags"] & KEPT_OUT == 0]
-        for variable in np.unique(gone["variable"]):
-            of_it = gone[gone["variable"] == variable]
-            order = np.lexsort((of_it["id"], of_it["at"]))
-            patient.past.fold(np.take(of_it, order), int(variable))
+def _encounter_for(patient: Patient, event: Vitals) -> bytes | None:
+    """Say to which encounter a measurement belongs; None to one that is over, or out of reach."""
+    named, now = event.encounter, patient.encounter
+    heard_late = event.received_at - event.measured_at > SILENCE
+    if heard_late and event.kind is Kind.OBSERVATION:
+        return None
+    if not now:
+        return named or synthetic_encounter(event.pseudonym, event.measured_at)
+    if named and named != now:
+        later = event.measured_at > patient.history.head and named not in patient.former
+        return named if later else None
+    if not named and event.kind is Kind.OBSERVATION and _is_over(patient, event.measured_at):
+        return synthetic_encounter(event.pseudonym, event.measured_at)
+    return now
 
 
-def readings_of(event: Vitals) -> Readings:
-    """Unpack an event's columns to rows of dtype READING; a retraction's carry RETRACTED."""
-    rows = np.empty(len(event.variables), READING)
+def _is_over(patient: Patient, measured_at: int) -> bool:
+    """Tell whether a measurement without an encounter is none of the patient's latest one."""
+    head, stay = patient.history.head, patient.stay
+    if stay is None:
+        return head != NEVER and measured_at - head > SILENCE
+    ended_at = head if stay.ended_at is None else stay.ended_at
+    return patient.discharged and measured_at > ended_at
+
+
+def _began_before(stay: Stay, other: Stay | None) -> bool:
+    if other is None or stay.admitted_at is None or other.admitted_at is None:
+        return False
+    return stay.admitted_at < other.admitted_at
+
+
+def _readings(event: Vitals) -> Readings:
+    """Unpack an event's columns to rows of dtype READING.
+
+    Of an observation those of known variables; a retraction's carry RETRACTED.
+    """
+    rows = np.zeros(len(event.variables), READING)
     rows["at"] = event.measured_at
     rows["id"] = np.frombuffer(event.ids, "<u8")
     rows["version"] = np.frombuffer(event.versions, "<i8")
-    rows["value"] = np.frombuffer(event.values, "<f8")
     rows["flags"] = np.frombuffer(event.flags, "<u2")
-    rows["variable"] = np.frombuffer(event.variables, "u1")
+    rows["variable"] = variables = np.frombuffer(event.variables, "u1")
+    with np.errstate(over="ignore"):
+        rows["value"] = values = np.frombuffer(event.values, "<f8")
     if event.kind is Kind.RETRACTION:
         rows["flags"] |= RETRACTED
-    rows["flags"][np.isnan(rows["value"])] |= int(Flag.ABSENT)
-    return rows
+        rows["variable"][variables >= len(VARIABLES)] = ANY_VARIABLE
+        return rows
+    rows["flags"][np.isnan(values)] |= int(Flag.ABSENT)
+    rows["flags"][np.isinf(rows["value"])] |= int(Flag.UNUSUAL)
+    known = variables < len(VARIABLES)
+    return rows if known.all() else rows[known]
 
 
-def _judge(
-    effects: list[Effect], readings: Readings, event: Vitals, head: int
-) -> tuple[Disposition, Cause]:
+def _judge(changes: list[Change], event: Vitals, head: int) -> tuple[Disposition, Cause]:
     """Say what becomes of an event, from what its readings did."""
-    if Effect.REVISED in effects:
-        return Disposition.SCORED, _lateness(event, head)
-    if CHANGES.isdisjoint(effects):
-        return _unchanged(effects)
-    new = [r for r, effect in zip(readings, effects, strict=True) if effect in CHANGES]
-    if all(reading["flags"] & KEPT_OUT for reading in new):
+    effects = {change.effect for change in changes}
+    if Effect.REVISED in effects or Effect.NEW in effects:
+        return Disposition.SCORED, Cause.LATE if event.measured_at < head else Cause.NONE
+    if Effect.UNUSABLE in effects or (event.variables and not effects):
         return Disposition.ABSTAINED, Cause.UNUSABLE
-    return Disposition.SCORED, _lateness(event, head)
-
-
-def _lateness(event: Vitals, head: int) -> Cause:
-    return Cause.LATE if event.measured_at < head else Cause.NONE
-
-
-def _unchanged(effects: list[Effect]) -> tuple[Disposition, Cause]:
     if Effect.CONFLICT in effects:
         return Disposition.CONFLICT, Cause.NONE
-    if effects and all(effect is Effect.DUPLICATE for effect in effects):
+    if effects == {Effect.DUPLICATE}:
         return Disposition.DUPLICATE, Cause.NONE
-    late = Effect.TOO_LATE in effects
-    return Disposition.STATE_ONLY, Cause.TOO_LATE if late else Cause.NOTHING_CHANGED
+    if Effect.TOO_LATE in effects:
+        return Disposition.STATE_ONLY, Cause.TOO_LATE
+    return NOTHING
