@@ -78,7 +78,7 @@ def _without_values(_: object, __: str, event: Event) -> Event:
         event["error"] = type(error).__name__
         event["at"] = _lines_of_code(error.__traceback__)
         if isinstance(error, VigilError):
-            event["because"] = str(error)
+            event.setdefault("because", str(error))  # who logs may know more: what to do
     return event
 
 
