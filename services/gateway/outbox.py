@@ -74,6 +74,7 @@ class Outbox:
 
         def delivered(held: bool) -> None:  # noqa: FBT001 - as the publisher calls it
             self._waiting.pop(number)
+            self._shut = "" if held else "a record could not be delivered to Kafka"
             if not future.done():  # the sender may have hung up
                 future.set_result(held)
 

@@ -308,7 +308,12 @@ def test_a_record_is_done_when_the_broker_says_so_and_not_before(publisher: Slow
 def test_a_record_that_was_not_delivered_is_not_done(publisher: Slow) -> None:
     async def scene() -> None:
         publisher.outcome = False
-        assert await turned_away(Outbox(publisher, "fhir.raw.v1", Time()))
+        outbox = Outbox(publisher, "fhir.raw.v1", Time())
+        assert await turned_away(outbox)
+        assert outbox.ready() == (False, "a record could not be delivered to Kafka")
+        publisher.outcome = True
+        await outbox.deliver(RECORD)
+        assert outbox.ready() == (True, "")
 
     asyncio.run(scene())
 
