@@ -11,7 +11,7 @@ import pytest
 from services.local.home import REPO
 from services.runtime.codec import EVENTS, HEADER_BYTES, Codec, fingerprint
 from services.runtime.topics.files import read_topics
-from services.runtime.topics.history import incompatible, read_schemas
+from services.runtime.topics.history import incompatible, read_schemas, unfrozen
 
 SCHEMAS = REPO / "schemas"
 TODAY = sorted((SCHEMAS / "events").glob("*.avsc"))
@@ -142,6 +142,11 @@ def test_no_array_holds_items_of_no_bytes(path: Path) -> None:
 
 def test_todays_schemas_live_with_every_schema_of_the_past() -> None:
     assert incompatible(SCHEMAS) == []
+
+
+def test_every_schema_of_today_is_in_history_where_outsiders_look_for_it() -> None:
+    names = [schema.path.name for schema in unfrozen(SCHEMAS)]
+    assert names == [], "run `vigil topics freeze`"
 
 
 def test_history_is_named_by_fingerprint() -> None:
