@@ -103,6 +103,7 @@ def test_only_codes_are_told_outside() -> None:
         ("variables.csv", lambda t: t.replace("Temp,Cel,20,46", "Temp,Cel,46,20"), "line 4"),
         ("variables.csv", lambda t: t.replace("Temp,Cel,20,46", "Temp,Cel,warm,46"), "line 4"),
         ("variables.csv", lambda t: t.replace("Temp,Cel,20,46", "Temp,Cel,20,inf"), "line 4"),
+        ("variables.csv", lambda t: t.replace("20,46,32,44", "20,46,10,44"), "line 4"),
         ("variables.csv", lambda t: t.rpartition("Platelets")[0], "33 rows"),
         ("variables.csv", lambda t: t + "More,1,,,,,\n", "line 36"),
         ("codes.csv", lambda t: t.replace("8867-4", "8867-5"), "line 2"),

@@ -13,7 +13,15 @@ from services.core.pseudonyms import (
     reading_id,
 )
 from services.core.vitals import VARIABLE_INDEX
-from services.ingest.normalise.findings import Finding, Measured, Message, Moved, Person, Reading
+from services.ingest.normalise.findings import (
+    Finding,
+    Measured,
+    Message,
+    Moved,
+    Noted,
+    Person,
+    Reading,
+)
 
 _SYSTOLIC: Final = VARIABLE_INDEX["SBP"]
 _DIASTOLIC: Final = VARIABLE_INDEX["DBP"]
@@ -50,23 +58,28 @@ class Assembler:
         """Make the events of numbered findings, each where its first entry stands."""
         groups: dict[Any, list[Numbered]] = {}
         events: dict[Any, Vitals | None] = {}
+        findings = list(findings)
+        notes = [(i, found.patient) for i, found in findings if isinstance(found, Noted)]
         for index, found in findings:
             if isinstance(found, Measured):
                 group = (found.kind, found.patient, found.encounter, found.measured_at)
                 events.setdefault(group, None)
                 groups.setdefault(group, []).append((index, found))
-            elif isinstance(found, Person | Moved):
-                events[index] = self._told(index, found)
+            elif isinstance(found, Moved):
+                events[index] = self._told(found, [index])
+            elif isinstance(found, Person):
+                noted = [i for i, patient in notes if patient == found.patient]
+                events[index] = self._told(found, [index, *noted])
         return [event or self._measured(groups[group]) for group, event in events.items()]
 
-    def _told(self, index: int, found: Person | Moved) -> Vitals:
+    def _told(self, found: Person | Moved, entries: Sequence[int]) -> Vitals:
         moved = found if isinstance(found, Moved) else None
         return Vitals(
             kind=Kind.ENCOUNTER if moved else Kind.PATIENT,
             pseudonym=self._patient(found.patient),
             encounter=self._encounter(moved.encounter if moved else ""),
             measured_at=self._common["received_at"],
-            entries=pack("<H", index),
+            entries=pack(f"<{len(entries)}H", *entries),
             demographics=found.demographics if isinstance(found, Person) else None,
             stay=moved.stay if moved else None,
             **self._common,

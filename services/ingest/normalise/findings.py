@@ -64,7 +64,9 @@ class OutOfScope(msgspec.Struct, frozen=True):
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """Read together with another entry of the message."""
+    """Read together with the Patient of the same message."""
+
+    patient: str
 
 
 Finding = Measured | Person | Moved | OutOfScope | Noted

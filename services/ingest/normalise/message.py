@@ -110,12 +110,22 @@ class Reader:
 
     def _coverage(self, content: dict[str, Any]) -> Finding:
         """A Coverage counts where a Patient of the same message takes up what it says."""
-        taken = any(
-            people.payer_of(patient["id"], [content], self._links, self._terminology.people)
-            for patient in self._of_type("Patient")
-            if isinstance(patient.get("id"), str)
-        )
-        return Noted() if taken else OutOfScope("Coverage")
+        for patient in self._of_type("Patient"):
+            if self._takes_up(patient, content):
+                return Noted(patient["id"])
+        return OutOfScope("Coverage")
+
+    def _takes_up(self, patient: dict[str, Any], coverage: dict[str, Any]) -> bool:
+        identifier, codes = patient.get("id"), self._terminology.people
+        if not isinstance(identifier, str):
+            return False
+        if not people.payer_of(identifier, [coverage], self._links, codes):
+            return False
+        try:
+            self._person(patient)
+        except Refusal:
+            return False  # a patient that is refused has no event to stand in
+        return True
 
     def _of_type(self, kind: str) -> list[dict[str, Any]]:
         return [
