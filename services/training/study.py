@@ -1,6 +1,7 @@
 """How good a set of columns is: cross-validation by patient, thresholds by nested folds."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
@@ -15,6 +16,8 @@ from services.core.stats.utility import before_onset, best_threshold, hour_utili
 from services.training.booster import TREES, Lessons, fit, lessons, margins
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
 from services.training.source import TIME_COLUMNS, Stays
+
+_SIDE_BY_SIDE: Final = 2  # models trained at the same time
 
 Float64 = NDArray[np.float64]
 Say = Callable[[str], None]
@@ -100,16 +103,21 @@ def judge(given: Course, columns: Columns, *, say: Say, trees: int = TREES) -> J
     model trained without both: 10 models for the pairs beside the 5 that score the folds.
     """
     inner = np.full((FOLDS, len(given.fold)), np.nan)
-    for first, second in combinations(range(FOLDS), 2):
-        say(f"{columns.name}: without folds {first + 1} and {second + 1}")
-        model = learn(given, columns, leave=(first, second), trees=trees)
-        _fill(inner[second], model, given, columns=columns, fold=first)
-        _fill(inner[first], model, given, columns=columns, fold=second)
     margin = np.full(len(given.fold), np.nan)
-    for fold in range(FOLDS):
-        say(f"{columns.name}: fold {fold + 1} of {FOLDS}")
-        model = learn(given, columns, leave=(fold,), trees=trees)
-        _fill(margin, model, given, columns=columns, fold=fold)
+
+    def without(leave: tuple[int, ...]) -> None:
+        model = learn(given, columns, leave=leave, trees=trees)
+        for fold in leave:
+            rows = np.flatnonzero(given.fold == fold)
+            others = [other for other in leave if other != fold]
+            into = inner[others[0]] if others else margin
+            into[rows] = margins(model, _inputs(given, columns, rows))
+        say(f"{columns.name}: trained without fold {' and '.join(str(f + 1) for f in leave)}")
+
+    left_out = [*combinations(range(FOLDS), 2), *((fold,) for fold in range(FOLDS))]
+    # LightGBM works outside Python's lock, and every training is one thread of its own.
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        list(pool.map(without, left_out))
     return _judged(given, margin, inner)
 
 
@@ -147,11 +155,6 @@ def _settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Li
             ExitCode.REFUSED,
         ) from error
     return line, best_threshold(margin[rows], given.worth[rows])
-
-
-def _fill(into: Float64, model: str, given: Course, *, columns: Columns, fold: int) -> None:
-    rows = np.flatnonzero(given.fold == fold)
-    into[rows] = margins(model, _inputs(given, columns, rows))
 
 
 def _inputs(given: Course, columns: Columns, rows: NDArray[np.intp]) -> NDArray[np.float32]:
