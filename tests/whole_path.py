@@ -173,8 +173,7 @@ class WholePath:
 
     def sql(self, query: str) -> list[dict[str, Any]]:
         _, answer = self.vigil("sql", query)
-        rows: list[dict[str, Any]] = answer["rows"]
-        return rows
+        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
 
     # What an undisturbed run over the same logs gives.
 

@@ -60,4 +60,4 @@ class Vigil:
 
     def _count(self, query: str) -> dict[str, int]:
         _, answer = self.ask("sql", query)
-        return {str(row["name"]): int(row["n"]) for row in answer["rows"]}
+        return {str(name): int(number) for name, number in answer["rows"]}

@@ -59,7 +59,10 @@ class Assembler:
         groups: dict[Any, list[Numbered]] = {}
         events: dict[Any, Vitals | None] = {}
         findings = list(findings)
-        notes = [(i, found.patient) for i, found in findings if isinstance(found, Noted)]
+        notes: dict[str, list[int]] = {}
+        for index, found in findings:
+            if isinstance(found, Noted):
+                notes.setdefault(found.patient, []).append(index)
         for index, found in findings:
             if isinstance(found, Measured):
                 group = (found.kind, found.patient, found.encounter, found.measured_at)
@@ -68,8 +71,8 @@ class Assembler:
             elif isinstance(found, Moved):
                 events[index] = self._told(found, [index])
             elif isinstance(found, Person):
-                noted = [i for i, patient in notes if patient == found.patient]
-                events[index] = self._told(found, [index, *noted])
+                # Each stands in one event, even where a message tells of the patient twice.
+                events[index] = self._told(found, [index, *notes.pop(found.patient, [])])
         return [event or self._measured(groups[group]) for group, event in events.items()]
 
     def _told(self, found: Person | Moved, entries: Sequence[int]) -> Vitals:
