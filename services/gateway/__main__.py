@@ -23,6 +23,7 @@ from services.runtime.telemetry.logs import configure
 DELIVERY_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 8
 BACKLOG: Final = 2048
+SEE: Final = "set it as docs/gateway.md says; `vigil up` sets all of them"
 
 log = structlog.stdlib.get_logger()
 
@@ -35,8 +36,9 @@ def main() -> int:
         configure("gateway", settings.log_level)
         return _serve(settings, KafkaSettings())
     except ValidationError as error:
-        names = ", ".join(str(problem["loc"][0]).upper() for problem in error.errors())
-        log.error("not started", because=f"set VIGIL_{names} as docs/ says")  # noqa: TRY400 - our logs tell no values
+        prefix = "KAFKA_" if error.title == KafkaSettings.__name__ else "VIGIL_"
+        names = ", ".join(prefix + str(wrong["loc"][0]).upper() for wrong in error.errors())
+        log.error("not started", because=f"{names} missing or wrong", what_to_do=SEE)  # noqa: TRY400 - our logs tell no values
     except CommandError as error:
         log.error("not started", because=error.what, what_to_do=error.remedy)  # noqa: TRY400 - our logs tell no values
     return ExitCode.CONFIGURATION
