@@ -1,0 +1,357 @@
+"""The audit service as a process on the real broker and engine: killed, shut out, proved."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from confluent_kafka import Message, Producer
+from typing_extensions import override
+
+from services.audit.migrate import apply, read_migrations
+from services.audit.rows import TABLES
+from services.core.errors import ExitCode
+from services.core.events import Fate
+from services.local.home import REPO
+from services.local.kafka import Broker
+from services.local.ports import free_port
+from services.runtime.clickhouse import ClickHouse
+from services.runtime.codec import Codec
+from services.runtime.kafka.admin import create_topic, topics
+from services.runtime.kafka.client import QUIET
+from services.runtime.topics.files import read_topics
+from tests import alert_path as hospital
+
+pytestmark = [pytest.mark.wire, pytest.mark.slow]
+
+CODEC = Codec(REPO / "schemas")
+PARTITIONS = 2
+RAW_PER_ROUND = 25
+DEADLINE_S = 90.0
+TABLE_NAMES = ["ledger", *(table for table, _ in TABLES.values())]
+Environment = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def cluster(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker with the topics of the contract, which no other test writes to."""
+    node = Broker(tmp_path_factory.mktemp("kafka"), free_port(), cache=jar_cache)
+    try:
+        bootstrap = node.start().bootstrap
+        for topic in read_topics(REPO / "schemas"):
+            create_topic(
+                {"bootstrap.servers": bootstrap},
+                topic.topic,
+                partitions=PARTITIONS,
+                config=topic.settings(),
+            )
+        yield bootstrap
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def root(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
+    door = ClickHouse(f"http://{clickhouse[0]}:{clickhouse[1]}")
+    yield door
+    door.close()
+
+
+@contextmanager
+def _store(clickhouse: tuple[str, int], root: ClickHouse) -> Iterator[tuple[ClickHouse, str]]:
+    name = f"test_{uuid4().hex}"
+    root.command(f"CREATE DATABASE {name}")
+    url = f"http://{clickhouse[0]}:{clickhouse[1]}/{name}"
+    store = ClickHouse(url)
+    apply(store, read_migrations())
+    yield store, url
+    store.close()
+    root.command(f"DROP DATABASE {name}")
+
+
+def _environment(cluster: str, url: str, home: Path, port: int = 0) -> Environment:
+    return {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": cluster,
+        "CLICKHOUSE_URL": url,
+        "VIGIL_HOME": str(home),
+        "VIGIL_SCHEMAS": str(REPO / "schemas"),
+        "VIGIL_METRICS_PORT": str(port),
+    }
+
+
+@contextmanager
+def _service(environment: Environment) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "services.audit"]
+    with subprocess.Popen(command, cwd=REPO, env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _command(environment: Environment, *words: str) -> tuple[int, dict[str, Any]]:
+    command = [str(Path(sys.executable).with_name("vigil")), *words, "--json"]
+    done = subprocess.run(
+        command, cwd=REPO, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def _until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.02)
+
+
+def _count(store: ClickHouse, table: str = "ledger") -> int:
+    return int(store.query(f"SELECT count() AS n FROM {table}")["n"][0])
+
+
+class Feed(threading.Thread):
+    """Plays gateway, ingest and scoring: raw records, then transactions, some of them aborted."""
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__()
+        self.enough = threading.Event()
+        self._raw = Producer({"bootstrap.servers": bootstrap, **QUIET, "linger.ms": 1})
+        self._ingest = self._transactional(bootstrap, "test-ingest")
+        self._scoring = self._transactional(bootstrap, "test-scoring")
+        self._vitals_id = topics({"bootstrap.servers": bootstrap})["vitals.v1"].topic_id
+        self.rounds = 0
+        self.committed = 0
+        self.seconds = 0.0
+
+    @override
+    def run(self) -> None:
+        began = time.monotonic()
+        while not self.enough.wait(0.05):
+            raw = self._send_raw(self.rounds)
+            if self.rounds % 5 == 3:
+                self._score(self._normalize(raw, abort=True))
+            self._score(self._normalize(raw, abort=False))
+            self.rounds += 1
+        self.seconds = time.monotonic() - began
+
+    @staticmethod
+    def _transactional(bootstrap: str, name: str) -> Producer:
+        options = {"bootstrap.servers": bootstrap, **QUIET, "linger.ms": 0}
+        producer = Producer({**options, "transactional.id": name})
+        producer.init_transactions(30)
+        return producer
+
+    def _send_raw(self, number: int) -> list[tuple[int, int]]:
+        places: list[tuple[int, int]] = []
+        for at in range(RAW_PER_ROUND):
+            self._raw.produce(
+                "fhir.raw.v1",
+                value=b'{"resourceType": "Bundle"}',
+                key=f"{number} {at}".encode(),
+                headers=[("source", b"west"), ("ingest_id", f"{number}-{at}".encode())],
+                on_delivery=lambda error, message: places.append(_place(error, message)),
+            )
+        self._raw.flush(30)
+        self.committed += len(places)
+        return places
+
+    def _normalize(self, raw: list[tuple[int, int]], *, abort: bool) -> list[tuple[int, int]]:
+        """The first raw record is a tick; of the others entry 2 is dead."""
+        self._ingest.begin_transaction()
+        places: list[tuple[int, int]] = []
+        for partition in range(PARTITIONS):
+            self._say(self._ingest, "vitals.v1", partition, hospital.tick(raw[0]), places)
+        self._say(self._ingest, "receipts.v1", 0, hospital.receipt(raw[0], [Fate.TICK]))
+        fates = [Fate.VITALS, Fate.VITALS, Fate.DEAD, Fate.OUT_OF_SCOPE]
+        for at in raw[1:]:
+            where = at[1] % PARTITIONS
+            self._say(self._ingest, "vitals.v1", where, hospital.vitals(at, [0, 0, 1]), places)
+            self._say(self._ingest, "receipts.v1", where, hospital.receipt(at, fates))
+            self._say(self._ingest, "dlq.v1", where, hospital.dead_letter(at, 2))
+        self._say(self._ingest, "patients.v1", 0, hospital.patient(1))
+        self._say(self._ingest, "identity.v1", 0, hospital.identity(1))
+        return self._end(self._ingest, places, others=2 * len(raw) + 1, abort=abort)
+
+    def _score(self, vitals: list[tuple[int, int]]) -> None:
+        if not vitals:
+            return
+        self._scoring.begin_transaction()
+        for partition in range(PARTITIONS):
+            offsets = sorted(offset for number, offset in vitals if number == partition)
+            batch = hospital.predictions(partition, offsets, vitals_topic_id=self._vitals_id)
+            self._say(self._scoring, "predictions.v1", partition, batch)
+            self._say(self._scoring, "alerts.v1", partition, hospital.alert(partition, offsets[0]))
+        self._end(self._scoring, [], others=2 * PARTITIONS, abort=False)
+
+    def _say(
+        self,
+        producer: Producer,
+        topic: str,
+        partition: int,
+        event: msgspec.Struct,
+        places: list[tuple[int, int]] | None = None,
+    ) -> None:
+        def delivered(error: object, message: Message) -> None:
+            if places is not None:
+                places.append(_place(error, message))
+
+        producer.produce(
+            topic,
+            value=CODEC.encode(event),
+            key=b"key",
+            partition=partition,
+            on_delivery=delivered,
+        )
+
+    def _end(
+        self, producer: Producer, places: list[tuple[int, int]], *, others: int, abort: bool
+    ) -> list[tuple[int, int]]:
+        producer.flush(30)
+        if abort:
+            producer.abort_transaction(30)
+            return []
+        producer.commit_transaction(30)
+        self.committed += len(places) + others
+        return places
+
+
+def _place(error: object, message: Message) -> tuple[int, int]:
+    assert error is None
+    return message.partition() or 0, message.offset() or 0
+
+
+def _everything(store: ClickHouse) -> dict[str, list[Any]]:
+    """A digest per row of each table, all but the clock of the store, in order."""
+    found = {}
+    for table in TABLE_NAMES:
+        clock = "EXCEPT recorded_at" if table == "ledger" else ""
+        ordered = "topic, partition, offset" + ("" if table == "ledger" else ", `index`")
+        found[table] = list(
+            store.query(
+                "SELECT hex(SHA256(toString(tuple(*)))) AS it"
+                f" FROM (SELECT * {clock} FROM {table} ORDER BY {ordered})"
+            )["it"]
+        )
+    return found
+
+
+def test_three_kills_in_flight_lose_nothing_and_write_nothing_twice(
+    cluster: str, clickhouse: tuple[str, int], root: ClickHouse, tmp_path: Path
+) -> None:
+    feed = Feed(cluster)
+    with _store(clickhouse, root) as (store, url), _store(clickhouse, root) as (calm, calm_url):
+        environment = _environment(cluster, url, tmp_path / "killed")
+        feed.start()
+        for _ in range(3):
+            with _service(environment) as process:
+                _await_growth(store, 400)
+                assert feed.is_alive(), "killed in flight, not after"
+                process.kill()
+        with _service(environment) as process:
+            _await_growth(store, 400)
+            feed.enough.set()
+            feed.join()
+            assert feed.committed / feed.seconds >= 300
+            _until(lambda: _count(store) >= feed.committed, "the ledger holds everything")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == ExitCode.OK
+        with _service(_environment(cluster, calm_url, tmp_path / "calm")):
+            _until(lambda: _count(calm) >= feed.committed, "the undisturbed ledger is whole")
+        assert _count(store) == feed.committed
+        expected, found = _everything(calm), _everything(store)
+        assert {t: len(rows) for t, rows in found.items()} == {
+            t: len(rows) for t, rows in expected.items()
+        }
+        assert found == expected
+        code, proof = _command(environment, "ledger", "verify")
+        assert (code, proof["findings"], proof["records"]) == (0, [], feed.committed)
+        code, account = _command(environment, "ledger", "reconcile")
+        assert (code, account["unexplained"]) == (0, {})
+        assert account["raw_records"] == feed.rounds * RAW_PER_ROUND
+        assert account["raw_entries"]["dead"] == feed.rounds * (RAW_PER_ROUND - 1)
+        assert account["vitals_records"] == feed.rounds * (RAW_PER_ROUND - 1 + PARTITIONS)
+        _remove_and_find(store, environment)
+
+
+def _await_growth(store: ClickHouse, records: int) -> None:
+    least = _count(store) + records
+    _until(lambda: _count(store) > least, "the ledger grows")
+
+
+def _remove_and_find(store: ClickHouse, environment: Environment) -> None:
+    """Takes rows out of the accounts one after another; each is found missing."""
+    expected = {
+        ("predictions", "1"): "vitals record without prediction",
+        ("receipts", "fate != 'tick'"): "raw record without receipt",
+        ("dead_letters", "1"): "entry without dead letter",
+        ("vitals", "kind != 'tick'"): "entry without vitals event",
+        ("vitals", "kind = 'tick'"): "tick missing in a vitals partition",
+    }
+    for number, ((table, kind), what) in enumerate(expected.items()):
+        chosen = f"SELECT DISTINCT offset FROM {table} WHERE partition = 1 AND {kind}"
+        store.command(
+            f"ALTER TABLE {table} DELETE WHERE partition = 1 AND offset ="
+            f" ({chosen} ORDER BY offset LIMIT 1 OFFSET {3 * number})"
+            f" AND {kind} SETTINGS mutations_sync = 2"
+        )
+        code, account = _command(environment, "ledger", "reconcile", "--patience", "0")
+        assert (code, account["ok"]) == (ExitCode.FINDING, False)
+        assert account["unexplained"][what] >= 1
+        assert any(one["what"] == what for one in account["first"])
+
+
+def test_a_second_service_leaves_while_the_first_holds_the_lock(
+    cluster: str, clickhouse: tuple[str, int], root: ClickHouse, tmp_path: Path
+) -> None:
+    port = free_port()
+    with _store(clickhouse, root) as (_, url):
+        with _service(_environment(cluster, url, tmp_path, port)) as first:
+            _until(lambda: _status(port, "/readyz") == 200, "the first is ready")
+            with _service(_environment(cluster, url, tmp_path)) as second:
+                assert second.wait(30) == ExitCode.CRASH
+                assert second.stderr is not None
+                assert b"audit.lock" in second.stderr.read()
+            assert (_status(port, "/livez"), _status(port, "/metrics")) == (200, 200)
+            first.kill()
+        with _service(_environment(cluster, url, tmp_path, port)):
+            _until(lambda: _status(port, "/readyz") == 200, "the lock of a killed one is free")
+
+
+def _status(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except urllib.error.URLError:
+        return 0
+
+
+def test_without_its_store_or_its_tables_the_service_leaves_to_be_restarted(
+    cluster: str, clickhouse: tuple[str, int], root: ClickHouse, tmp_path: Path
+) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with _service(_environment(cluster, nobody, tmp_path)) as process:
+        assert process.wait(60) == ExitCode.CRASH
+    empty = f"test_{uuid4().hex}"
+    root.command(f"CREATE DATABASE {empty}")
+    url = f"http://{clickhouse[0]}:{clickhouse[1]}/{empty}"
+    with _service(_environment(cluster, url, tmp_path)) as process:
+        assert process.wait(60) == ExitCode.CRASH
+        assert process.stderr is not None
+        assert b"vigil ledger migrate" in process.stderr.read()
+    root.command(f"DROP DATABASE {empty}")
