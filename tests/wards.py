@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -139,6 +140,14 @@ def measured(  # noqa: PLR0913 - an event has as many sides
         }
         | more,
     )
+
+
+def doubled(once: Vitals) -> Vitals:
+    """Repeat the readings of an event in the same event."""
+    columns = ("entries", "variables", "values", "flags", "ids", "versions")
+    lists = ("codes", "units", "devices")
+    twice = {name: 2 * getattr(once, name) for name in (*columns, *lists)}
+    return msgspec.structs.replace(once, **twice)
 
 
 def retracted(who: str, at: int, names: Iterable[str], *, version: int = 1, **more: Any) -> Vitals:

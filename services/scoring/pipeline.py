@@ -31,6 +31,8 @@ from services.scoring.ward import Ward
 from services.scoring.watermark import KEY, Watermark
 
 BATCH: Final = 512
+FARTHEST: Final = 62_135_596_800_000_000
+"""The year 1, and as far the other way, µs: no calendar of ours begins before it."""
 
 Told = Callable[[Sequence[Entry], Sequence[Alert]], None]
 Floats = npt.NDArray[np.float32]
@@ -204,11 +206,14 @@ class Scoring:
 
 
 def _sound(event: Vitals) -> Vitals:
-    """Hold the packed columns of an event to their lengths.
+    """Hold the names, columns and times of an event to what the rest takes for granted.
 
     Raises:
-        Refusal: a name or a column is too short or too long (AVRO_SYNTAX).
+        Refusal: a name or a column is too short or too long (AVRO_SYNTAX), or a time lies beyond
+            every calendar (NUM_RANGE).
     """
+    if max(abs(event.measured_at), abs(event.received_at)) > FARTHEST:
+        raise Refusal(Reason.NUM_RANGE, "measured_at")
     many = len(event.variables)
     lengths = (len(event.values), len(event.flags), len(event.ids), len(event.versions))
     if lengths != (8 * many, 2 * many, 8 * many, 8 * many):
