@@ -27,4 +27,4 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python -m tests.benchmarks.$(NAME) $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/$(NAME).py $(ARGS)

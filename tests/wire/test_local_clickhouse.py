@@ -82,7 +82,7 @@ def test_a_table_of_nine_ten_thirteen_or_thirty_two_columns_takes_rows(client: C
         columns = ", ".join(f"c{i} UInt8" for i in range(width))
         client.command(f"CREATE TABLE w{width} ({columns}) ENGINE = Memory")
         client.insert(f"w{width}", [[7] * width])
-        found = client.query(f"SELECT * FROM w{width}")  # noqa: S608 - a number of ours
+        found = client.query(f"SELECT * FROM w{width}")
         assert found.result_rows == [(7,) * width]
 
 
