@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from services.runtime.topics.plan import Plan
 
 app = typer.Typer(help="Topics and their schemas.", no_args_is_help=True)
+AGREEMENT_S = 20.0
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -45,6 +46,7 @@ def apply(
     if found.changes and not yes:
         _ask(found)
     _carry_out(found, options)
+    _await_agreement(schemas, options, partitions)
     _report("apply", found, json=json)
 
 
@@ -92,6 +94,19 @@ def _carry_out(found: "Plan", options: "Options") -> None:
             create_topic(options, change.topic, partitions=change.partitions, config=change.config)
         else:
             set_config(options, change.topic, change.config)
+
+
+def _await_agreement(schemas: Path, options: "Options", partitions: int) -> None:
+    """Wait until brokers show what the controller has decided: they hear of it a moment later."""
+    import time
+
+    from services.core.errors import Retry
+
+    deadline = time.monotonic() + AGREEMENT_S
+    while _plan(schemas, options, partitions).changes:
+        if time.monotonic() > deadline:
+            raise Retry("Kafka: topics were changed and the brokers do not show it")
+        time.sleep(0.05)
 
 
 def _ask(found: "Plan") -> None:

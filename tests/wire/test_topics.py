@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,14 @@ class Cluster:
     def held(self) -> dict[str, Any]:
         every = topics(self.options)
         return {name: state for name, state in every.items() if name.startswith(self.prefix)}
+
+    def drift(self, name: str) -> None:
+        """Somebody sets a topic's retention by hand."""
+        set_config(self.options, name, {"retention.ms": "1234"})
+        deadline = time.monotonic() + 20
+        while self.held()[name].config["retention.ms"] != "1234":
+            assert time.monotonic() < deadline, "the setting did not arrive"
+            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def test_applying_twice_changes_a_cluster_once(cluster: Cluster) -> None:
 def test_a_setting_that_drifted_is_set_back(cluster: Cluster) -> None:
     cluster.run("apply", "--yes")
     name = f"{cluster.prefix}vitals.v1"
-    set_config(cluster.options, name, {"retention.ms": "1234"})
+    cluster.drift(name)
     (change,) = json.loads(cluster.run("diff", "--json").stdout)["changes"]
     assert (change["topic"], change["before"]) == (name, {"retention.ms": "1234"})
     assert cluster.run("apply", "--yes").exit_code == 0
@@ -74,7 +83,7 @@ def test_a_changed_number_of_partitions_is_refused_and_nothing_is_done(cluster: 
     cluster.run("apply", "--yes")
     held = cluster.held()
     name = f"{cluster.prefix}vitals.v1"
-    set_config(cluster.options, name, {"retention.ms": "1234"})
+    cluster.drift(name)
     refused = cluster.run("apply", "--yes", VIGIL_PARTITIONS="8")
     assert isinstance(refused.exception, CommandError)
     assert "4 partitions and 8 are asked for" in refused.exception.what
