@@ -1,5 +1,6 @@
 """`vigil sql`: questions to the store that can change nothing."""
 
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,6 +19,9 @@ READ_ONLY: Final = {"readonly": 1}
 QUESTIONS: Final = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXPLAIN", "EXISTS", "("})
 READONLY_CODE: Final = 164
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|\"[^\"]*\"")
+_REST: Final = re.compile(
+    r"\. Expected one of|[.:] In scope |\. \([A-Z_]+\)| \(version | \(for url "
+)
 _OUTFILE: Final = re.compile(r"\bINTO\s+OUTFILE\b", re.IGNORECASE)
 
 
@@ -72,28 +76,31 @@ def ask(store: "ClickHouse", statement: str) -> "Mapping[str, Sequence[Any]]":
 
 
 def _said(text: str) -> str:
-    found = re.search(
-        r"DB::Exception: (.*?)(?:\. \([A-Z_]+\)|\s\(version|\s\(for url|$)", text, re.DOTALL
-    )
-    return found[1] if found else text
+    """Cut ClickHouse's message to what is wrong."""
+    found = re.search(r"DB::Exception: (.*)", text, re.DOTALL)
+    return _REST.split(found[1] if found else text, maxsplit=1)[0].strip()
 
 
 def _plain(cell: Any) -> Any:
     """Give a value as text and JSON can show it: bytes as hex, times as ISO 8601."""
     import datetime as dt
-    import math
 
-    if isinstance(cell, (bytes, bytearray)):
-        return cell.hex()
-    if isinstance(cell, (dt.datetime, dt.date)):
-        return cell.isoformat()
-    if isinstance(cell, (list, tuple)):
-        return [_plain(part) for part in cell]
-    if isinstance(cell, dict):
-        return {str(name): _plain(part) for name, part in cell.items()}
-    if isinstance(cell, float):
-        return cell if math.isfinite(cell) else None
-    return cell if isinstance(cell, (int, str, bool, type(None))) else str(cell)
+    match cell:
+        case bytes() | bytearray():
+            plain: Any = cell.hex()
+        case dt.datetime():
+            plain = (cell if cell.tzinfo else cell.replace(tzinfo=dt.UTC)).isoformat()
+        case list() | tuple():
+            plain = [_plain(part) for part in cell]
+        case dict():
+            plain = {str(name): _plain(part) for name, part in cell.items()}
+        case float():
+            plain = cell if math.isfinite(cell) else None
+        case int() | str() | None:
+            plain = cell
+        case _:
+            plain = str(cell)
+    return plain
 
 
 def _print_json(names: list[str], rows: list[list[Any]]) -> None:
