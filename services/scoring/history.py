@@ -58,7 +58,7 @@ class Change(NamedTuple):
 class History:
     """Readings of one encounter of one patient, and the `past` into which old ones are folded."""
 
-    __slots__ = ("_count", "_rows", "head", "past")
+    __slots__ = ("_count", "_room", "_rows", "head", "past")
 
     def __init__(self, head: int = NEVER, rows: Readings | None = None) -> None:
         """Begin a history.
@@ -71,6 +71,7 @@ class History:
         self.past = Summary.empty()
         self._rows = np.empty(FIRST_ROWS, READING) if rows is None else rows
         self._count = 0 if rows is None else len(rows)
+        self._room = 0  # so many readings fit before a variable can have more than MOST_RAW
 
     @property
     def rows(self) -> Readings:
@@ -126,9 +127,10 @@ class History:
 
     def _fold_crowded(self) -> None:
         """Fold the older readings of variables that have more than MOST_RAW."""
-        if self._count <= MOST_RAW:
+        if self._room >= 0:
             return
-        many = np.bincount(self.rows["variable"])
+        many = np.bincount(self.rows["variable"], minlength=1)
+        self._room = MOST_RAW - min(int(many.max()), MOST_RAW)
         for variable in np.flatnonzero(many > MOST_RAW):
             if self.past.cells is None:
                 self.past.cells = np.tile(EMPTY_CELL, (CELLS[0], 1, CELLS[2]))
@@ -225,6 +227,7 @@ class History:
             self._rows = np.concatenate([self._rows, more])
         self._rows[self._count : end] = readings
         self._count = end
+        self._room -= 1  # whoever appends has each variable at most once
 
 
 def _effect_of_new(flags: int) -> Effect:

@@ -16,7 +16,6 @@ from services.scoring.history import History
 from services.scoring.summary import CELLS, EMPTY_CELL, NEVER, Readings, Summary
 
 FIRST_SLOTS: Final = 64
-_HOURS: Final = np.arange(1 - HISTORY_HOURS, 1)
 _ALL: Final = np.arange(len(VARIABLES))
 _ARRAYS: Final = ("_cells", "_last", "_last_at", "_count", "_person")
 
@@ -36,13 +35,10 @@ class Slots:
         self._free: list[int] = []
 
     def take(self) -> int:
-        """Give an empty slot."""
+        """Give a slot that holds anything: `identify` and `derive` it before it is used."""
         if not self._free:
             self._grow()
-        slot = self._free.pop()
-        self.clear(slot)
-        self.identify(slot, age=np.nan, sex=np.nan)
-        return slot
+        return self._free.pop()
 
     def give_back(self, slot: int) -> None:
         """Let another patient have the slot."""
@@ -79,8 +75,10 @@ class Slots:
 
     def copy_to(self, snapshots: "Snapshots", slot: int, hour: int) -> int:
         """Keep a patient as of an hour, and give the row of the snapshot."""
-        row = snapshots.rows
-        snapshots.cells[row] = self._cells[slot, (hour + _HOURS) % HISTORY_HOURS]
+        row, oldest = snapshots.rows, (hour + 1) % HISTORY_HOURS
+        cells, ring = snapshots.cells[row], self._cells[slot]
+        cells[: HISTORY_HOURS - oldest] = ring[oldest:]
+        cells[HISTORY_HOURS - oldest :] = ring[:oldest]
         snapshots.last[row] = self._last[slot]
         snapshots.age_h[row] = hour - self._last_at[slot] // MICROSECONDS_PER_HOUR
         snapshots.count[row] = self._count[slot]

@@ -28,6 +28,8 @@ COUNT, TOTAL, LOWEST, HIGHEST, LAST = range(5)
 CELLS: Final = (HISTORY_HOURS, 5, len(TREND_VARIABLES))
 EMPTY_CELL: Final = np.array([0, 0, np.nan, np.nan, np.nan], np.float32)[:, None]
 
+_HOUR_STEP: Final = CELLS[1] * CELLS[2]
+_PARTS: Final = np.arange(CELLS[1])[:, None] * CELLS[2]
 _PLACE: Final = np.full(len(VARIABLES), -1)
 _PLACE[[VARIABLE_INDEX[name] for name in TREND_VARIABLES]] = range(len(TREND_VARIABLES))
 
@@ -94,24 +96,41 @@ class Summary:
         hour = rows["at"] // MICROSECONDS_PER_HOUR
         before = self.last_at[variable] // MICROSECONDS_PER_HOUR
         again = variable[1:] == variable[:-1]
-        before[1:][again] = hour[:-1][again]
-        np.add.at(self.count, variable, hour != before)
+        if again.any():
+            before[1:][again] = hour[:-1][again]
+            np.add.at(self.count, variable, (hour != before).astype(np.int32))
+        else:
+            self.count[variable] += hour != before
         self.last[variable] = rows["value"]
         self.last_at[variable] = rows["at"]
         if self.cells is not None:
-            self._absorb_hours(self.cells.reshape(-1), variable, hour % HISTORY_HOURS, rows)
+            place = _PLACE[variable]
+            charted = place >= 0
+            at = (hour % HISTORY_HOURS * _HOUR_STEP + place)[charted] + _PARTS
+            value, flat = rows["value"][charted], self.cells.reshape(-1)
+            if np.any(again & (hour[1:] == hour[:-1])):
+                _add_each(flat, at, value)
+            else:
+                flat[at] = _added(flat[at], value)
 
-    def _absorb_hours(self, flat: Array, variable: Array, ring: Array, rows: Readings) -> None:
-        place = _PLACE[variable]
-        charted = place >= 0
-        value = rows["value"][charted]
-        at = (ring * 5 * CELLS[2] + place)[charted]
-        step = CELLS[2]
-        np.add.at(flat, at + COUNT * step, np.float32(1))
-        np.add.at(flat, at + TOTAL * step, value)
-        np.fmin.at(flat, at + LOWEST * step, value)
-        np.fmax.at(flat, at + HIGHEST * step, value)
-        flat[at + LAST * step] = value
+
+def _added(cells: Array, value: Array) -> Array:
+    """Give (5, n) cells to which n values, each of a cell of its own, were added."""
+    cells[COUNT] += 1
+    cells[TOTAL] += value
+    np.fmin(cells[LOWEST], value, out=cells[LOWEST])
+    np.fmax(cells[HIGHEST], value, out=cells[HIGHEST])
+    cells[LAST] = value
+    return cells
+
+
+def _add_each(flat: Array, at: Array, value: Array) -> None:
+    """Add n values to cells at (5, n) places, one after the other where they share a cell."""
+    np.add.at(flat, at[COUNT], np.float32(1))
+    np.add.at(flat, at[TOTAL], value)
+    np.fmin.at(flat, at[LOWEST], value)
+    np.fmax.at(flat, at[HIGHEST], value)
+    flat[at[LAST]] = value
 
 
 def ordered(rows: Readings) -> Readings:

@@ -200,13 +200,13 @@ def _readings(event: Vitals) -> Readings:
     rows["flags"] = np.frombuffer(event.flags, "<u2")
     rows["variable"] = variables = np.frombuffer(event.variables, "u1")
     with np.errstate(over="ignore"):
-        rows["value"] = values = np.frombuffer(event.values, "<f8")
+        rows["value"] = np.frombuffer(event.values, "<f8")
     if event.kind is Kind.RETRACTION:
         rows["flags"] |= RETRACTED
         rows["variable"][variables >= len(VARIABLES)] = ANY_VARIABLE
         return rows
-    rows["flags"][np.isnan(values)] |= int(Flag.ABSENT)
-    rows["flags"][np.isinf(rows["value"])] |= int(Flag.UNUSUAL)
+    # Nothing in its column says so, and still: what is absent or beyond float32 is no value.
+    rows["flags"][~np.isfinite(rows["value"])] |= int(Flag.ABSENT)
     known = variables < len(VARIABLES)
     return rows if known.all() else rows[known]
 

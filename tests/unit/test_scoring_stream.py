@@ -317,6 +317,17 @@ def test_the_changes_after_a_restart_are_those_of_a_task_that_never_stopped() ->
         assert list(second.task.changes()) == list(first.task.changes())
 
 
+def test_expiries_and_evictions_come_in_an_order_that_survives_a_restart() -> None:
+    first = Run().hand(log(measured(f"p{i}", START, {"HR": 190}) for i in range(9)))
+    second = Run(rows=dict(reversed(first.rows.items())))
+    later = log([tick(START + 7 * HOUR), tick(START + 60 * HOUR)], first=100)
+    outputs = [list(run.task.handle(later)) for run in (first, second)]
+    assert outputs[0] == outputs[1]
+    changes = [list(run.task.changes()) for run in (first, second)]
+    assert changes[0] == changes[1]
+    assert len(changes[0]) == 10
+
+
 def test_everybody_is_forgotten_in_the_end() -> None:
     run = Run().hand(log(ward_log(1)))
     assert list(run.rows) == [b"ticks"]
