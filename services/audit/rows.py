@@ -41,8 +41,19 @@ def vitals(event: events.Vitals) -> Columns:
         _must(len(getattr(event, name)) == size * readings, name)
     for name in ("codes", "units", "devices"):
         _must(len(getattr(event, name)) == readings, name)
-    _must(len(event.entries) == 2 * max(readings, 1), "entries")
-    plain = (*sizes, "entries", "variables", "codes", "units", "devices", "source", "ingest_id")
+    _must(len(event.entries) == 2 * readings or not readings, "entries")
+    _must(len(event.entries) >= 2 and len(event.entries) % 2 == 0, "entries")  # noqa: PLR2004 - one uint16
+    plain = (
+        *sizes,
+        "entries",
+        "variables",
+        "codes",
+        "units",
+        "devices",
+        "source",
+        "ingest_id",
+        "terminology",
+    )
     times = ("measured_at", "received_at", "accepted_at", "raw_partition", "raw_offset")
     row: dict[str, Any] = {name: getattr(event, name) for name in (*plain, *times)}
     row["kind"] = str(event.kind)

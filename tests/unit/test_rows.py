@@ -127,6 +127,15 @@ def test_a_malformed_batch_has_no_rows_and_no_crash(changes: dict[str, Any]) -> 
         {"entries": bytes(2)},
         {"codes": []},
         {"ids": bytes(3)},
+        {
+            "entries": b"",
+            "variables": b"",
+            "values": b"",
+            "flags": b"",
+            "ids": b"",
+            "versions": b"",
+        }
+        | {name: [] for name in ("codes", "units", "devices")},
         {"pseudonym": bytes(5)},
     ],
 )
@@ -139,6 +148,11 @@ def test_a_tick_has_zeros_for_names_and_one_entry() -> None:
     row = _row(vitals(hospital.tick((1, 5))))
     assert (row["kind"], row["pseudonym"], row["encounter"]) == ("tick", bytes(16), bytes(16))
     assert (row["raw_partition"], row["raw_offset"], row["entries"]) == (1, 5, bytes(2))
+
+
+def test_an_event_without_readings_may_stand_for_several_entries() -> None:
+    event = msgspec.structs.replace(hospital.tick((0, 1)), entries=packed([3, 4], "<u2"))
+    assert _row(vitals(event))["entries"] == packed([3, 4], "<u2")
 
 
 def test_a_receipt_without_entries_still_has_its_row() -> None:
