@@ -1,13 +1,14 @@
 """`python -m services.scoring`: vitals.v1 to predictions.v1 and alerts.v1."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from services.core.errors import CommandError, ExitCode
-from services.core.events import Alert, Role
+from services.core.events import Alert, Disposition, Role
 from services.core.policy import Policy
 from services.runtime import bundle
 from services.runtime.codec import Codec
@@ -87,15 +88,18 @@ def counting(metrics: Metrics, loaded: bundle.Bundle) -> Told:
 
     def told(entries: Sequence[Entry], alerts: Sequence[Alert]) -> None:
         now = datetime.now(UTC).timestamp()
-        for entry in entries:
+        for (disposition, cause), many in Counter(
+            (e.disposition, e.cause) for e in entries
+        ).items():
             metrics.counter(
                 "predictions_total",
                 model=name,
                 version=version,
-                outcome=entry.disposition.name.lower(),
-                reason=entry.cause.name.lower(),
-            ).inc()
-            if entry.event is not None:
+                outcome=disposition.name.lower(),
+                reason=cause.name.lower(),
+            ).inc(many)
+        for entry in entries:
+            if entry.event is not None and entry.disposition is Disposition.SCORED:
                 delay.observe(now - entry.event.accepted_at / 1e6)
         for alert in alerts:
             metrics.counter("alerts_total", unit=alert.unit, outcome=alert.step).inc()

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
 from services.scoring.history import History
-from services.scoring.summary import CELLS, NEVER, READING, Readings, Summary
+from services.scoring.summary import CELLS, NEVER, READING, Summary
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""
@@ -32,7 +33,16 @@ _COLUMNS: Final = ("at", "version", "flags", "variable", "value")
 
 
 class PatientRow(msgspec.Struct, array_like=True):
-    """What is written: columns of the readings, and of the past the variables that it knows."""
+    """What is written.
+
+    Attributes:
+        many: so many readings there are.
+        ids: of the resources, one where readings that follow each other share it; uncompressed,
+            as hashes do not compress.
+        known: numbers of the variables that the past knows.
+        columns: the other columns of the readings, whether each shares the id of the one before,
+            time, value and count of what the past knows, and its hours if it has any.
+    """
 
     encounter: bytes
     former: list[bytes]
@@ -40,11 +50,10 @@ class PatientRow(msgspec.Struct, array_like=True):
     demographics: Demographics | None
     stay: Stay | None
     head: int
-    ids: bytes  # they do not compress
-    readings: bytes
+    many: int
+    ids: bytes
     known: bytes
-    past: bytes
-    cells: bytes
+    columns: bytes
     policy: PolicyState
 
 
@@ -105,7 +114,13 @@ class Patient:
     def pack(self) -> bytes:
         """Write the patient as a row of the changelog."""
         rows, past = self.history.rows, self.history.past
+        shares = np.zeros(len(rows), np.bool)
+        shares[1:] = rows["id"][1:] == rows["id"][:-1]
         known = np.flatnonzero(past.count).astype(np.uint8)
+        columns = [rows[name] for name in _COLUMNS]
+        columns += [shares, past.last_at[known], past.last[known], past.count[known]]
+        if past.cells is not None:
+            columns.append(past.cells)
         row = PatientRow(
             encounter=self.encounter,
             former=self.former,
@@ -113,11 +128,10 @@ class Patient:
             demographics=self.demographics,
             stay=self.stay,
             head=self.history.head,
-            ids=rows["id"].tobytes(),
-            readings=zlib.compress(b"".join(rows[name].tobytes() for name in _COLUMNS), LEVEL),
+            many=len(rows),
+            ids=rows["id"][~shares].tobytes(),
             known=known.tobytes(),
-            past=b"".join(part[known].tobytes() for part in (past.last_at, past.last, past.count)),
-            cells=b"" if past.cells is None else zlib.compress(past.cells.tobytes(), LEVEL),
+            columns=zlib.compress(b"".join(column.tobytes() for column in columns), LEVEL),
             policy=self.policy,
         )
         return msgspec.msgpack.encode(row)
@@ -127,14 +141,10 @@ class Patient:
         """Read a row of the changelog."""
         row = msgspec.msgpack.decode(data, type=PatientRow)
         patient = cls()
-        patient.encounter, patient.former, patient.heard_at = (
-            row.encounter,
-            row.former,
-            row.heard_at,
-        )
+        patient.encounter, patient.former = row.encounter, row.former
+        patient.heard_at = row.heard_at
         patient.demographics, patient.stay, patient.policy = row.demographics, row.stay, row.policy
-        patient.history = History(row.head, _rows(row))
-        patient.history.past = _past(row)
+        patient.history = _history(row)
         return patient
 
 
@@ -144,28 +154,35 @@ def synthetic_encounter(pseudonym: bytes, measured_at: int) -> bytes:
     return hashlib.sha256(pseudonym + at).digest()[:16]
 
 
-def _rows(row: PatientRow) -> Readings:
-    rows = np.zeros(len(row.ids) // 8, READING)
-    rows["id"] = np.frombuffer(row.ids, "<u8")
-    _fill(rows, _COLUMNS, zlib.decompress(row.readings))
-    return rows
+class _Columns:
+    """Columns that follow each other in one run of bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw, self._start = raw, 0
+
+    def take(self, kind: Any, many: int) -> npt.NDArray[Any]:
+        """Give the next column of so many numbers."""
+        column = np.frombuffer(self._raw, kind, many, self._start)
+        self._start += column.nbytes
+        return column
+
+    def rest(self) -> bytes:
+        """Give what no column took."""
+        return self._raw[self._start :]
 
 
-def _fill(rows: Readings, names: tuple[str, ...], raw: bytes) -> None:
-    start = 0
-    for name in names:
-        kind: np.dtype[Any] = READING[name]
-        rows[name] = np.frombuffer(raw, kind, len(rows), start)
-        start += len(rows) * kind.itemsize
-
-
-def _past(row: PatientRow) -> Summary:
-    past, many = Summary.empty(), len(row.known)
+def _history(row: PatientRow) -> History:
+    rows, columns = np.zeros(row.many, READING), _Columns(zlib.decompress(row.columns))
+    for name in _COLUMNS:
+        rows[name] = columns.take(READING[name], row.many)
+    shares = columns.take(np.bool, row.many)
+    rows["id"] = np.frombuffer(row.ids, "<u8")[np.cumsum(~shares) - 1]
+    history, past = History(row.head, rows), Summary.empty()
     known = np.frombuffer(row.known, np.uint8)
-    past.last_at[known] = np.frombuffer(row.past, np.int64, many)
-    past.last[known] = np.frombuffer(row.past, np.float32, many, 8 * many)
-    past.count[known] = np.frombuffer(row.past, np.int32, many, 12 * many)
-    if row.cells:
-        cells = np.frombuffer(zlib.decompress(row.cells), np.float32)
-        past.cells = cells.reshape(CELLS).copy()
-    return past
+    past.last_at[known] = columns.take(np.int64, len(known))
+    past.last[known] = columns.take(np.float32, len(known))
+    past.count[known] = columns.take(np.int32, len(known))
+    cells = columns.rest()
+    past.cells = np.frombuffer(cells, np.float32).reshape(CELLS).copy() if cells else None
+    history.past = past
+    return history
