@@ -28,7 +28,8 @@ from services.runtime.kafka.reader import Partition, scan, stable_ends, starts
 
 RAW: Final = "fhir.raw.v1"
 VITALS: Final = "vitals.v1"
-SHOWN: Final = 20
+SHOWN: Final = 5
+"""How many places of each kind a report names; it counts all."""
 PATIENCE_S: Final = 15.0
 AGAIN_S: Final = 0.5
 """How long to wait before another look at books that do not agree yet."""
@@ -226,5 +227,5 @@ def _note(report: Report, found: Iterator[Unexplained]) -> None:
     for one in found:
         report.unexplained_total += 1
         report.unexplained[one.what] = report.unexplained.get(one.what, 0) + 1
-        if len(report.first) < SHOWN:
+        if report.unexplained[one.what] <= SHOWN:
             report.first.append(one)

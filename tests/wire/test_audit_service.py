@@ -29,8 +29,9 @@ from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.clickhouse import ClickHouse
 from services.runtime.codec import Codec
-from services.runtime.kafka.admin import create_topic, topics
+from services.runtime.kafka.admin import create_topic, partitions_of, topics
 from services.runtime.kafka.client import QUIET
+from services.runtime.kafka.reader import scan
 from services.runtime.topics.files import read_topics
 from tests import alert_path as hospital
 
@@ -311,6 +312,44 @@ def _remove_and_find(store: ClickHouse, environment: Environment) -> None:
         assert (code, account["ok"]) == (ExitCode.FINDING, False)
         assert account["unexplained"][what] >= 1
         assert any(one["what"] == what for one in account["first"])
+
+
+def test_a_killed_store_comes_back_with_a_ledger_that_goes_on(
+    cluster: str, engine: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    feed, data = Feed(cluster), tmp_path / "clickhouse"
+    first = engine(data)
+    store, url = _own_store(first.ready())
+    apply(store, read_migrations())
+    feed.start()
+    with _service(_environment(cluster, url, tmp_path)) as process:
+        _await_growth(store, 400)
+        first.process.kill()
+        assert process.wait(60) == ExitCode.CRASH
+    feed.enough.set()
+    feed.join()
+    store, url = _own_store(engine(data).ready())
+    expected = _readable(cluster)
+    with _service(_environment(cluster, url, tmp_path)):
+        _until(lambda: _count(store) >= expected, "the ledger is whole again")
+    assert _count(store) == expected
+    code, proof = _command(_environment(cluster, url, tmp_path), "ledger", "verify")
+    assert (code, proof["findings"], proof["records"]) == (0, [], expected)
+    code, account = _command(_environment(cluster, url, tmp_path), "ledger", "reconcile")
+    assert (code, account["unexplained"]) == (0, {})
+    store.close()
+
+
+def _own_store(address: tuple[str, int]) -> tuple[ClickHouse, str]:
+    url = f"http://{address[0]}:{address[1]}"
+    return ClickHouse(url), url
+
+
+def _readable(cluster: str) -> int:
+    """How many committed records Kafka holds, of every feed that ran on it."""
+    options = {"bootstrap.servers": cluster}
+    names = [t.topic for t in read_topics(REPO / "schemas") if not t.topic.endswith("-changelog")]
+    return sum(1 for _ in scan(options, partitions_of(options, names), patience_s=30))
 
 
 def test_a_second_service_leaves_while_the_first_holds_the_lock(
