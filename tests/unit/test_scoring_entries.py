@@ -28,7 +28,7 @@ from services.core.vitals import VARIABLES
 EVENTS: list[Vitals | bytes | None] = [
     identified("p", START, age=70, sex="male", race="white"),
     admitted("p", START, "e1", unit="MICU"),
-    measured("p", START, {"HR": 150, "SBP": 90, "Lactate": 3.25}, encounter=person("e1")),
+    measured("p", START, {"Lactate": 3.25, "SBP": 90, "HR": 150}, encounter=person("e1")),
     measured("q", START, {"HR": 70}),
     measured("q", START, {"HR": 70}),
     b"unreadable",
