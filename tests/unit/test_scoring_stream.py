@@ -318,7 +318,8 @@ def test_the_changes_after_a_restart_are_those_of_a_task_that_never_stopped() ->
 
 
 def test_expiries_and_evictions_come_in_an_order_that_survives_a_restart() -> None:
-    first = Run().hand(log(measured(f"p{i}", START, {"HR": 190}) for i in range(9)))
+    rates = {f"p{i}": 190.0 if i % 2 else 60.0 for i in range(9)}
+    first = Run().hand(log(measured(who, START, {"HR": rate}) for who, rate in rates.items()))
     second = Run(rows=dict(reversed(first.rows.items())))
     later = log([tick(START + 7 * HOUR), tick(START + 60 * HOUR)], first=100)
     outputs = [list(run.task.handle(later)) for run in (first, second)]
