@@ -31,7 +31,7 @@ def train(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:
-    """Train a model on recorded stays and write its bundle; takes about ten minutes."""
+    """Train a model on recorded stays and write its bundle; takes ten to thirty minutes."""
     from services.training.pipeline import train as run
 
     trained = run(data, out, study=study, say=_say)
@@ -63,7 +63,7 @@ def evaluate(
     _say(f"scoring {len(stays.hour)} hours of {len(stays.ids)} patients")
     report = {"schema": "vigil.evaluate/1", **run(bundle, stays)}
     if report["data"]["trained_on"]:
-        _say("the model was trained on these very data: they flatter it")
+        _say("the model was trained on these patients: they flatter it")
     if json == Path("-"):
         sys.stdout.write(as_json(report).decode())
         return

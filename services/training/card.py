@@ -7,6 +7,7 @@ from typing import Any, Final
 from services.training.study import Judged
 
 SCHEMA: Final = "vigil.card/1"
+_DATA: Final = ("name", "license", "changes", "cite")
 UNDESCRIBED: Final = {"name": "not described", "license": "not stated"}
 
 
@@ -19,6 +20,11 @@ def data_of(digest: str) -> dict[str, Any]:
     """What is known of data with this sha256: name, license, citation, limits."""
     described: dict[str, Any] = words()["data"].get(digest, UNDESCRIBED)
     return described
+
+
+def holds(trained_on: str, digest: str) -> bool:
+    """Whether data with this sha256 are known to be, or to be part of, the training data."""
+    return digest in (trained_on, *data_of(trained_on).get("parts", []))
 
 
 def card(
@@ -41,7 +47,7 @@ def card(
         "schema": SCHEMA,
         **identity,
         "intended": text["intended"],
-        "data": {key: value for key, value in data.items() if key != "limits"} | census,
+        "data": {key: data[key] for key in _DATA if key in data} | census,
         "method": text["method"],
         "platt": {"intercept": judged.line.intercept, "slope": judged.line.slope},
         "threshold": judged.threshold,

@@ -10,6 +10,7 @@ from services.core.stats.intervals import poisson_weights
 from services.core.stats.sketches import SMALLEST_CELL
 from services.runtime.bundle import Bundle
 from services.runtime.model import OnnxModel
+from services.training.card import holds
 from services.training.matrix import matrix
 from services.training.measures import Scored, measures
 from services.training.source import Stays
@@ -25,7 +26,7 @@ def evaluate(bundle: Bundle, stays: Stays) -> dict[str, Any]:
         "data": {
             "sha256": stays.digest,
             # Patients that the model was trained on flatter it.
-            "trained_on": stays.digest == bundle.manifest["data"]["sha256"],
+            "trained_on": holds(bundle.manifest["data"]["sha256"], stays.digest),
         },
         **report(scored),
     }

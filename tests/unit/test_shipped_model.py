@@ -6,6 +6,7 @@ from pathlib import Path
 import lightgbm
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 from bundles import noise
 
@@ -16,6 +17,7 @@ from services.core.vitals import VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, Bundle, load
 from services.runtime.model import OnnxModel
 from services.training.booster import margins
+from services.training.card import holds
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "models" / "sepsis" / "1.0.0"
@@ -105,3 +107,15 @@ def test_the_manifest_names_the_data_by_their_sha256(bundle: Bundle) -> None:
     if not DATA.exists():
         pytest.skip("../shared/data/physionet2019 is not on this machine")
     assert hashlib.sha256(DATA.read_bytes()).hexdigest() == bundle.manifest["data"]["sha256"]
+
+
+@pytest.mark.data
+def test_the_demonstration_s_patients_are_known_to_be_training_patients(bundle: Bundle) -> None:
+    demo, whole = DATA.with_name("demo200.parquet"), DATA
+    if not demo.exists():
+        pytest.skip("../shared/data/physionet2019 is not on this machine")
+    assert holds(bundle.manifest["data"]["sha256"], hashlib.sha256(demo.read_bytes()).hexdigest())
+    ids = [
+        set(pl.read_parquet(file, columns=["patient_id"])["patient_id"]) for file in (demo, whole)
+    ]
+    assert ids[0] <= ids[1]
