@@ -4,14 +4,14 @@ BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check bench lock
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml requirements/all.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vigil needs Python 3.11 or later: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/all.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: setup
@@ -28,3 +28,8 @@ check: setup
 
 bench: setup
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/$(NAME).py $(ARGS)
+
+lock:
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--no-header --all-extras --build-deps-for editable --allow-unsafe --strip-extras -o requirements/all.lock pyproject.toml
