@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -85,8 +86,10 @@ class WholePath:
         return f"http://127.0.0.1:{self.environ['VIGIL_GATEWAY_PORT']}"
 
     def feed(self, messages: Iterable[Message], pace: Pace) -> None:
-        """Send messages in the background."""
+        """Send messages in the background, until they end or `enough` is set."""
         progress: list[Sent] = []
+        self.enough = threading.Event()
+        messages = itertools.takewhile(lambda _: not self.enough.is_set(), messages)
 
         def run() -> None:
             self.sent = asyncio.run(
@@ -94,7 +97,7 @@ class WholePath:
             )
 
         self.progress = progress
-        self._feeding = threading.Thread(target=run)
+        self._feeding = threading.Thread(target=run, daemon=True)
         self._feeding.start()
 
     def accepted(self) -> int:
@@ -132,12 +135,14 @@ class WholePath:
         while True:
             assert time.monotonic() < deadline, "no transaction was ever open"
             victim = self.pid(service)
-            os.kill(victim, signal.SIGSTOP)
-            if self.open_transaction(places) and self.open_transaction(places):
-                os.kill(victim, signal.SIGKILL)
-                self.await_other_life(service, victim)
-                return
-            os.kill(victim, signal.SIGCONT)
+            # A life may end by itself in between, as one does that finds its door shut.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGSTOP)
+                if self.open_transaction(places) and self.open_transaction(places):
+                    os.kill(victim, signal.SIGKILL)
+                    self.await_other_life(service, victim)
+                    return
+                os.kill(victim, signal.SIGCONT)
             time.sleep(0.003)
 
     def open_transaction(self, places: list[tuple[str, int]]) -> bool:

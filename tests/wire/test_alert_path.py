@@ -1,7 +1,7 @@
 """The alert path under kills: nothing lost, nothing twice, and the same as if nothing had been."""
 
 import itertools
-import re
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -19,14 +19,17 @@ from services.simulator.ward import Ward
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
-MESSAGES = 9000
+BEDS = 340  # each sends about one Bundle a second, which is one event
 ROUNDS = 3
+WINDOW = 8
+CHUNK = 1 << 22
 
 
 class Hurt(WholePath):
     """A path that was hurt while a ward streamed through it."""
 
     ward: Ward
+    rate: float = 0.0
     open_transactions: int = 0
 
 
@@ -36,15 +39,16 @@ def hurt(jar_cache: Path) -> Iterator[Hurt]:
     path = Hurt(jar_cache)
     try:
         path.start()
-        path.ward = Ward(np.random.default_rng(7), START, beds=300)
-        path.feed(itertools.islice(path.ward.messages(10_000), MESSAGES), Pace())
-        for round_ in range(ROUNDS):
-            for place, victim in enumerate(("scoring", "ingest", "audit")):
-                share = (round_ * 3 + place + 1) / (ROUNDS * 3 + 1)
-                until(lambda share=share: path.accepted() >= share * MESSAGES)  # type: ignore[misc]  # bound now
-                hurt_one(path, victim)
+        path.ward = Ward(np.random.default_rng(7), START, beds=BEDS)
+        path.feed(path.ward.messages(10_000), Pace(speed=3600))
+        for victim in ("scoring", "ingest", "audit") * ROUNDS:
+            goal = path.accepted() + BEDS
+            until(lambda goal=goal: path.accepted() >= goal)  # type: ignore[misc]  # bound now
+            hurt_one(path, victim)
+        path.enough.set()
         sent = path.fed()
-        assert sent.accepted + sent.refused.total() == sent.sent == MESSAGES
+        assert sent.accepted + sent.refused.total() == sent.sent
+        path.rate = sent.accepted / sent.elapsed_s
         path.settle()
         yield path
     finally:
@@ -60,8 +64,9 @@ def hurt_one(path: Hurt, victim: str) -> None:
     path.open_transactions += 1
 
 
-def test_the_kills_came_while_a_transaction_was_open(hurt: Hurt) -> None:
+def test_the_kills_came_in_flight_while_a_transaction_was_open(hurt: Hurt) -> None:
     assert hurt.open_transactions == 2 * ROUNDS
+    sys.stderr.write(f"killed under {hurt.rate:.0f} events/s\n")
 
 
 def test_every_accepted_message_is_in_the_log_at_least_once(hurt: Hurt) -> None:
@@ -111,13 +116,35 @@ def test_the_ledger_holds_each_record_once_and_is_proved(hurt: Hurt) -> None:
 
 def test_no_identifier_leaves_the_clinical_zone(hurt: Hurt) -> None:
     strings = {s.encode() for person in hurt.ward.people for s in identifiers(person)}
-    looked_at = dict(places_to_search(hurt))
-    assert sum(map(len, looked_at.values())) > 1_000_000, "there was something to search"
-    pattern = re.compile(b"|".join(re.escape(s) for s in sorted(strings)))
-    found = [place for place, text in looked_at.items() if pattern.search(text)]
-    assert found == []
+    searched = 0
+    for place, text in places_to_search(hurt):
+        assert not any_of(strings, text), place
+        searched += len(text)
+    assert searched > 1_000_000, "there was something to search"
     raw = b"".join(r.value or b"" for r in hurt.records(["fhir.raw.v1"]))
-    assert pattern.search(raw), "the search finds what is there"
+    assert any_of(strings, raw), "the search finds what is there"
+
+
+def any_of(strings: set[bytes], text: bytes) -> bool:
+    """Tell whether one of thousands of strings occurs, by the first eight bytes of each.
+
+    An alternation of so many in a regular expression takes minutes for as many megabytes.
+    """
+    starts = {s[:WINDOW] for s in strings}
+    assert min(map(len, starts)) == WINDOW
+    wanted = np.array(sorted(int.from_bytes(s, "little") for s in starts), np.uint64)
+    for begin in range(0, len(text), CHUNK):
+        part = np.frombuffer(text[begin : begin + CHUNK + WINDOW], np.uint8)
+        if len(part) < WINDOW:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(part, WINDOW)
+        numbers = np.ascontiguousarray(windows).view("<u8")[:, 0]
+        places = np.searchsorted(wanted, numbers).clip(max=len(wanted) - 1)
+        for at in np.flatnonzero(wanted[places] == numbers):
+            start = begin + int(at)
+            if any(text.startswith(s, start) for s in strings):
+                return True
+    return False
 
 
 def places_to_search(path: Hurt) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """A member of a consumer group: reads committed records, and is told what it gains and loses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from confluent_kafka import Consumer, TopicPartition
@@ -44,6 +45,7 @@ class GroupReader:
             }
         )
         self._topics = topics
+        self._failure: Exception | None = None
 
     def join(self, *, gained: OnChange, revoked: OnChange, lost: OnChange) -> None:
         """Join the group; the callbacks come from `read` and `drain`."""
@@ -51,20 +53,39 @@ class GroupReader:
         def on_assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             # The order matters: offsets first, then the state that belongs to them (event model,
             # State). Asked the other way round, a commit in between would be missing in the state.
-            placed = self._at_committed(partitions)
-            gained([(p.topic, p.partition) for p in partitions])
-            consumer.assign(placed)
+            with self._kept_for_the_caller(), shut_doors_raise_retry("committed offsets"):
+                placed = self._at_committed(partitions)
+                gained([(p.topic, p.partition) for p in partitions])
+                consumer.assign(placed)
 
         def on_revoke(_: Consumer, partitions: list[TopicPartition]) -> None:
-            revoked([(p.topic, p.partition) for p in partitions])
+            with self._kept_for_the_caller():
+                revoked([(p.topic, p.partition) for p in partitions])
 
         def on_lost(_: Consumer, partitions: list[TopicPartition]) -> None:
-            lost([(p.topic, p.partition) for p in partitions])
+            with self._kept_for_the_caller():
+                lost([(p.topic, p.partition) for p in partitions])
 
         with shut_doors_raise_retry("subscribe"):
             self._consumer.subscribe(
                 self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost
             )
+
+    @contextmanager
+    def _kept_for_the_caller(self) -> Iterator[None]:
+        """Keep what a callback raises until `read` or `close` can raise it.
+
+        The client calls back from its own C code, through which an exception does not pass whole.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again by `_raise_kept`
+            self._failure = self._failure or error
+
+    def _raise_kept(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
     def _at_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Place partitions at the group's stable offsets.
@@ -73,7 +94,11 @@ class GroupReader:
         transaction with a pending commit of this group is open, so that an offset never runs
         ahead of its outputs.
         """
-        return self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S)
+        placed = self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_S)
+        for place in placed:
+            if place.error is not None:
+                raise Retry(f"Kafka: a committed offset is not known ({place.error.name()})")
+        return placed
 
     def read(self, timeout_s: float) -> list[Record]:
         """Wait at most `timeout_s` for a record and take what has arrived with it.
@@ -85,12 +110,15 @@ class GroupReader:
         """
         with shut_doors_raise_retry("poll"):
             message = self._consumer.poll(timeout_s)
+        self._raise_kept()
         return [] if message is None else [record_of(message), *self.drain()]
 
     def drain(self) -> list[Record]:
         """Take what has already arrived, at most DRAIN_RECORDS, without waiting."""
         with shut_doors_raise_retry("consume"):
-            return [record_of(message) for message in self._consumer.consume(DRAIN_RECORDS, 0)]
+            messages = self._consumer.consume(DRAIN_RECORDS, 0)
+        self._raise_kept()
+        return [record_of(message) for message in messages]
 
     def metadata(self) -> Any:
         """Give what a transaction needs to commit for this member."""
@@ -114,3 +142,4 @@ class GroupReader:
                 self._consumer.close()
         except RuntimeError as error:
             raise Retry("Kafka: the reader was closed before") from error
+        self._raise_kept()
