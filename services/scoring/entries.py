@@ -12,6 +12,7 @@ import numpy.typing as npt
 from services.core.cohorts import DIMENSIONS
 from services.core.events import (
     Cause,
+    DeadLetter,
     Decision,
     Disposition,
     Kind,
@@ -33,6 +34,7 @@ class Entry:
 
     offset: int
     event: Vitals | None = None  # None: the record could not be read
+    dead: DeadLetter | None = None  # and why
     disposition: Disposition = Disposition.STATE_ONLY
     cause: Cause = Cause.NONE
     encounter: bytes = ABSENT_PERSON

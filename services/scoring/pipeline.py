@@ -24,7 +24,12 @@ from services.runtime.ports import Output, Record, Row
 from services.scoring.abstention import causes
 from services.scoring.alerting import Alerting
 from services.scoring.entries import ABSENT_PERSON, Entry, Model, batch_of
-from services.scoring.outputs import alert_output, prediction_output
+from services.scoring.outputs import (
+    alert_output,
+    dead_letter,
+    dead_output,
+    prediction_output,
+)
 from services.scoring.slots import Snapshots
 from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
@@ -120,11 +125,12 @@ class Scoring:
     def _entry(self, record: Record) -> Entry:
         try:
             event = _sound(self._scorer.codec.decode(record.value or b"", Vitals))
-        except Refusal:
+        except Refusal as refusal:
             return Entry(
                 offset=record.offset,
                 disposition=Disposition.ABSTAINED,
                 cause=Cause.UNREADABLE,
+                dead=dead_letter(record, refusal),
             )
         if event.kind is Kind.TICK:
             self._watermark.tick(event.source, event.measured_at)
@@ -172,6 +178,8 @@ class Scoring:
         shown = alerts if scorer.model.role is Role.SHOWN else []
         scorer.told(entries, shown)
         yield prediction_output(scorer.codec.encode(batch), self._partition)
+        for dead in filter(None, (entry.dead for entry in entries)):
+            yield dead_output(scorer.codec.encode(dead), dead)
         for alert in shown:
             yield alert_output(scorer.codec.encode(alert), alert, self._partition)
 

@@ -1,5 +1,6 @@
 """Every offset has one entry, and its disposition says what became of the record."""
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -27,9 +28,10 @@ from wards import (
 )
 
 from services.core.errors import Stop
-from services.core.events import Cause, Flag, Identity, Kind, Step, Vitals
+from services.core.events import Cause, DeadLetter, Flag, Identity, Kind, Step, Vitals
 from services.core.features import FEATURES
 from services.core.policy import Abstain, Policy
+from services.runtime.ports import Record
 from services.scoring.watermark import Watermark
 
 SCORED = ("SCORED", Cause.NONE)
@@ -198,6 +200,20 @@ def test_disposition(
         rows = run.rows
         entries += outcomes(run)
     assert entries == expected, "with a restart after each record"
+
+
+def test_a_record_that_is_no_event_leaves_a_dead_letter_without_a_byte_of_it() -> None:
+    junk = b"patient Miller"
+    run = Run().hand([Record("vitals.v1", 3, 7, 1_000, b"key", junk)])
+    found = [each for each in run.outputs if each.topic == "dlq.v1"]
+    assert len(found) == 1
+    dead = wards.CODEC.decode(found[0].value or b"", DeadLetter)
+    assert (dead.topic, dead.partition, dead.offset, dead.reason) == (
+        *("vitals.v1", 3, 7),
+        "SCHEMA_UNKNOWN",
+    )
+    assert dead.sha256 == hashlib.sha256(junk).digest()
+    assert b"Miller" not in (found[0].value or b"")
 
 
 def test_an_unknown_schema_stops_the_process_before_anything_is_lost() -> None:
