@@ -59,15 +59,15 @@ def _why(body: bytes) -> str:
 
 
 @contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """One `up` at a time; the lock is on the folder itself, so that nothing is left of it.
+def alone(root: Path, who: str = "vigil up") -> Iterator[None]:
+    """One command of a name at a time; the lock is on the folder, so that nothing is left of it.
 
     Raises:
         CommandError: another one is at work.
     """
     handle = os.open(root, os.O_RDONLY)
     try:
-        _lock(handle)
+        _lock(handle, who)
         yield
     finally:
         os.close(handle)
@@ -83,12 +83,12 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _lock(handle: int) -> None:
+def _lock(handle: int, who: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise CommandError(
-            "another `vigil up` is at work here",
+            f"another `{who}` is at work here",
             "wait for it, or end it with Ctrl-C",
             ExitCode.CONFIGURATION,
         ) from None

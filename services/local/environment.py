@@ -22,8 +22,13 @@ def ports(home: Home, programs: Iterable[Program]) -> dict[str, int]:
     for program in programs:
         taken = frozenset(port for name, port in known.items() if name != program.name)
         known[program.name] = chosen(known.get(program.name, program.port), taken)
-    (home.root / "ports.json").write_text(json.dumps(known, indent=2) + "\n")
+    remember(home, known)
     return known
+
+
+def remember(home: Home, ports: Mapping[str, int]) -> None:
+    """Keeps the ports for the next `up`."""
+    (home.root / "ports.json").write_text(json.dumps(ports, indent=2) + "\n")
 
 
 def remembered_ports(home: Home) -> dict[str, int]:

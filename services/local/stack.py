@@ -173,7 +173,7 @@ class Stack:
         """Waits until a service is ready; says why if it ended or did not become so."""
         port = self._port_of(service)
         deadline = time.monotonic() + self.service_wait_s
-        while why := why_not_ready(port):
+        while why := self._why_not(service, port):
             process = self._supervisor.process(service.name)
             if process.state == "EXITED" or time.monotonic() > deadline:
                 said = last_line(self.home.logs / f"{service.name}.log")
@@ -185,6 +185,12 @@ class Stack:
             time.sleep(0.05)
         self.tell(f"{service.name} is up")
         return None
+
+    def _why_not(self, service: Program, port: int) -> str:
+        # A port stolen by another stack answers, too, and well.
+        if self._supervisor.process(service.name).state == "EXITED":
+            return "it has ended"
+        return why_not_ready(port)
 
     def _port_of(self, program: Program) -> int:
         return remembered_ports(self.home)[program.name]

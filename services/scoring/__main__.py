@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import numpy as np
 
 from services.core.errors import CommandError, ExitCode
 from services.core.events import Alert, Disposition, Role
@@ -42,9 +43,12 @@ def tasks(settings: ScoringSettings, options: Options, metrics: Metrics) -> Make
         CommandError: the bundle or its policy cannot be used, or there is no topic of vitals.
     """
     loaded = bundle.load(settings.model)
+    onnx = OnnxModel(loaded)
+    # Loads LightGBM: seconds that would else pass inside the transaction of the first alert.
+    onnx.contributions(np.full(len(loaded.features), np.nan, np.float32))
     scorer = Scorer(
         codec=Codec(settings.schemas),
-        onnx=OnnxModel(loaded),
+        onnx=onnx,
         select=loaded.select,
         model=model_of(loaded, settings.role, topic_id=_topic_id(options)),
         policy=policy_of(loaded),

@@ -1,22 +1,20 @@
-"""`vigil demo`: options, progress, and how it ends."""
+"""`vigil demo`: options, and how it ends."""
 
 import os
+import signal
 import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.core.errors import ExitCode
+from services.core.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from services.cli.demo.run import Course, Stream
-    from services.simulator.delivery import Sent
+    from services.cli.demo.account import Course
+    from services.cli.demo.run import Stream
 
 
 def demo(
@@ -33,26 +31,40 @@ def demo(
 ) -> None:
     """Let a ward stream through Vigil for a few minutes, and take account of everything.
 
-    Starts a stack of its own under .vigil/demo, sends FHIR faster than real time, shows what was
-    scored, alerted, refused and proved, and stops all that it started.
+    Starts a stack of its own under .vigil/demo, whatever else runs here, sends FHIR faster than
+    real time, shows what was scored, alerted, refused and proved, and stops all that it started.
     """
     from rich.console import Console
 
     from services.cli.demo.run import Demo
     from services.cli.demo.table import show
-    from services.local.home import Home, here
+    from services.cli.demo.talk import Talk
+    from services.local.conditions import alone
+    from services.local.home import here
 
-    talk = Console(stderr=True)
-    base = here()
-    home = Home(root=base.root / "demo", cache=base.cache)
+    _refuse_no_folder(json_file)
+    # Ended from outside, it cleans up as it does after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stream = _stream(source, patients=patients, seed=seed)
-    run = Demo(home, dict(os.environ), tell=talk.print, clock=time.monotonic)
-    with _progress(talk, seconds) as progress:
-        course = run.run(stream, seconds, progress)
+    base = here()
+    folder = base.root / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, "vigil demo"):
+        run = Demo(base, dict(os.environ), talk=Talk(Console(stderr=True)), clock=time.monotonic)
+        course = run.run(stream, seconds)
     show(course, Console())
     if json_file:
         json_file.write_bytes(_json(course, source))
-    raise typer.Exit(_outcome(course))
+    raise typer.Exit(_outcome(course, run.logs))
+
+
+def _refuse_no_folder(file: Path | None) -> None:
+    if file and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise CommandError(
+            f"the account cannot be written to {file}",
+            "give --json a file in a folder that exists",
+            ExitCode.USAGE,
+        )
 
 
 def _stream(source: str, *, patients: int, seed: int) -> "Stream":
@@ -61,32 +73,11 @@ def _stream(source: str, *, patients: int, seed: int) -> "Stream":
 
     if source != "ward":
         found = open_recording(Path(source), "replay", now=lambda: datetime.now(UTC))
-        return Stream(
-            f"{found.patients or 'some'} recorded patients", found.patients, found.stream
-        )
+        who = f"{found.patients} recorded patients" if found.patients else "what is recorded there"
+        return Stream(who, found.stream)
     from services.simulator.ward import open_ward
 
-    return Stream(f"a ward of {patients} patients", patients, open_ward(patients, seed=seed))
-
-
-@contextmanager
-def _progress(console: Any, seconds: float) -> "Iterator[Callable[[Sent], None]]":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("streaming"),
-        BarColumn(),
-        TextColumn("{task.fields[messages]:,} messages, {task.fields[rate]:.0f}/s, left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("streaming", total=seconds, messages=0, rate=0.0)
-
-        def tell(sent: "Sent") -> None:
-            rate = sent.sent / max(sent.elapsed_s, 1e-9)
-            bar.update(task, completed=sent.elapsed_s, messages=sent.sent, rate=rate)
-
-        yield tell
+    return Stream(f"a ward of {patients} patients", open_ward(patients, seed=seed))
 
 
 def _json(course: "Course", source: str) -> bytes:
@@ -94,15 +85,17 @@ def _json(course: "Course", source: str) -> bytes:
 
     report = {
         "schema": "vigil.demo/1",
+        "ok": course.adds_up,
         "source": Path(source).name,
         **msgspec.structs.asdict(course),
     }
     return msgspec.json.format(msgspec.json.encode(report)) + b"\n"
 
 
-def _outcome(course: "Course") -> ExitCode:
-    answered = course.sent["accepted"] + sum(course.sent["refused"].values())
-    if course.verified and course.reconciled and answered == course.sent["sent"]:
+def _outcome(course: "Course", logs: Path) -> ExitCode:
+    if course.adds_up:
         return ExitCode.OK
-    sys.stderr.write("vigil: the account does not add up; see the table\n")
+    sys.stderr.write(
+        f"vigil: the account does not add up; see the table\n  what to do: read {logs}\n"
+    )
     return ExitCode.FINDING

@@ -4,136 +4,127 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-import msgspec
-import numpy as np
-
-from services.cli.demo.account import Vigil
+from services.cli.demo.account import Course, Vigil, percentiles
 from services.cli.demo.listener import Listener
+from services.cli.demo.talk import Hear, Talk
+from services.local.conditions import deaf_to_ctrl_c
+from services.local.environment import remember
 from services.local.home import Home
+from services.local.ports import free_port
 from services.local.stack import Stack
 from services.runtime.settings import KafkaSettings
 from services.simulator.delivery import Pace, Sent
 from services.simulator.feeder import feed
+from services.simulator.messages import Message
 
 SPEED: Final = 3600.0
 """Event seconds per second: an hour of the ward passes in a second."""
+ELSEWHERE: Final = ("KAFKA_", "CLICKHOUSE_", "VIGIL_SOURCES_FILE")
+"""Variables that would lead the demo's patients into somebody's own cluster and ledger."""
 
 
-class Stream(msgspec.Struct, frozen=True):
-    """What streams in: who, how many messages at most, and the messages."""
+class Stream(NamedTuple):
+    """Who streams in, and the messages in order of their time."""
 
     name: str
-    patients: int | None
-    messages: Any
-
-
-class Course(msgspec.Struct, kw_only=True):
-    """What the demo found out."""
-
-    sent: dict[str, Any]
-    milestones_s: dict[str, float]
-    latency_ms: dict[str, float]
-    counts: dict[str, dict[str, int]]
-    verify: Any
-    verified: bool
-    reconcile: Any
-    reconciled: bool
+    messages: Iterable[Message]
 
 
 class Demo:
     """One run on a stack of its own, whose data are made anew."""
 
     def __init__(
-        self,
-        home: Home,
-        given: Mapping[str, str],
-        *,
-        tell: Callable[[str], None],
-        clock: Callable[[], float],
+        self, base: Home, given: Mapping[str, str], *, talk: Talk, clock: Callable[[], float]
     ) -> None:
         """Prepare a run.
 
         Args:
-            home: of the demo's stack alone; what an earlier demo left there is removed.
+            base: beside which the demo keeps its own; what an earlier one left is removed.
             given: the environment of the one who asks.
-            tell: takes a line about the progress.
+            talk: tells about the progress.
             clock: seconds, monotonic.
         """
-        self._home, self._tell, self._clock = home, tell, clock
-        self._stack = Stack(home=home, given=given, tell=tell)
-        self._given = dict(given)
+        self._home = Home(root=base.root / "demo" / "stack", cache=base.cache)
+        self._given = {
+            name: value for name, value in given.items() if not name.startswith(ELSEWHERE)
+        }
+        self._stack = Stack(home=self._home, given=self._given)
+        self._talk, self._clock = talk, clock
         self._began = clock()
         self._milestones: dict[str, float] = {}
 
-    def run(self, stream: Stream, seconds: float, progress: Callable[[Sent], None]) -> Course:
+    @property
+    def logs(self) -> Path:
+        """What the processes said; kept until the next run."""
+        return self._home.logs
+
+    def run(self, stream: Stream, seconds: float) -> Course:
         """Do it all; whatever happens, nothing is left running.
 
         Raises:
             CommandError: the stack does not start, or a command of the account fails.
             KeyboardInterrupt: at Ctrl-C, after everything was stopped.
         """
+        try:
+            self._start()
+            environ = self._given | self._told()
+            return self._observe(stream, seconds, environ)
+        finally:
+            with deaf_to_ctrl_c(), self._talk.busy("stopping everything"):
+                self._stack.down()
+
+    def _start(self) -> None:
         self._stack.down()
         shutil.rmtree(self._home.root, ignore_errors=True)
-        try:
+        self._home.root.mkdir(parents=True)
+        # The usual ports are left to the stack that is to stay.
+        remember(self._home, {each.name: free_port() for each in self._stack.programs})
+        line = "starting Kafka, ClickHouse and the services (the first time, Kafka is fetched)"
+        with self._talk.busy(line):
             self._stack.up()
-            self._reach("ready")
-            environ = self._given | self._told()
-            sent, listener = self._stream(environ, stream, seconds, progress)
-            return self._account(Vigil(environ), sent, listener)
-        finally:
-            self._tell("stopping everything")
-            self._stack.down()
+        self._reach("ready")
 
     def _told(self) -> dict[str, str]:
         path = self._home.run / "environment.json"
         return dict(json.loads(path.read_text()))
 
-    def _stream(
-        self,
-        environ: Mapping[str, str],
-        stream: Stream,
-        seconds: float,
-        progress: Callable[[Sent], None],
-    ) -> tuple[Sent, Listener]:
+    def _observe(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Course:
         kafka = KafkaSettings(bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"])
-        schemas = Path(environ["VIGIL_SCHEMAS"])
-        gateway = f"http://127.0.0.1:{environ['VIGIL_GATEWAY_PORT']}"
-        self._tell(f"{stream.name}: an hour of theirs in a second of ours")
+        schemas, vigil = Path(environ["VIGIL_SCHEMAS"]), Vigil(environ)
         with Listener(kafka.client_options(), schemas, self._reach) as listener:
-            sent = asyncio.run(_feed(stream.messages, gateway, seconds, progress))
-            self._reach("all sent")
-            self._tell("waiting until every offset is accounted for")
-            self._drained, self._reconcile = Vigil(environ).drained()
-            self._reach("all accounted for")
-        return sent, listener
-
-    def _account(self, vigil: Vigil, sent: Sent, listener: Listener) -> Course:
-        self._tell("proving the ledger")
-        code, verify = vigil.ask("ledger", "verify")
+            sent = self._stream(stream, seconds, environ)
+            with self._talk.busy("waiting until every offset is accounted for"):
+                reconcile = vigil.drained()
+        self._reach("all accounted for")
+        with self._talk.busy("proving the ledger: every hash and every row is computed anew"):
+            verify, counts = vigil.ask("ledger", "verify"), vigil.counts()
         self._reach("ledger proved")
         return Course(
             sent=sent.summary(),
             milestones_s=self._milestones,
-            latency_ms=_percentiles(listener.latencies_ms),
-            counts=vigil.counts() | {"alerts seen outside": dict(listener.steps)},
+            latency_ms=percentiles(listener.latencies_ms),
+            counts=counts,
+            heard=dict(sorted(listener.steps.items())),
             verify=verify,
-            verified=code == 0,
-            reconcile=self._reconcile,
-            reconciled=self._drained,
+            reconcile=reconcile,
         )
+
+    def _stream(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Sent:
+        gateway = f"http://127.0.0.1:{environ['VIGIL_GATEWAY_PORT']}"
+        self._talk.say(f"{stream.name}, an hour of theirs in a second, for {seconds:.0f} s")
+        with self._talk.streaming(seconds) as hear:
+            return asyncio.run(_feed(stream.messages, gateway, seconds, hear))
 
     def _reach(self, milestone: str) -> None:
         self._milestones[milestone] = round(self._clock() - self._began, 1)
-        self._tell(f"{milestone} after {self._milestones[milestone]} s")
+        self._talk.say(f"{milestone} after {self._milestones[milestone]} s")
 
 
-async def _feed(
-    messages: Any, gateway: str, seconds: float, progress: Callable[[Sent], None]
-) -> Sent:
+async def _feed(messages: Iterable[Message], gateway: str, seconds: float, hear: Hear) -> Sent:
     stop, interrupted = asyncio.Event(), asyncio.Event()
 
     def interrupt() -> None:
@@ -144,17 +135,10 @@ async def _feed(
     loop.add_signal_handler(signal.SIGINT, interrupt)
     timer = loop.call_later(seconds, stop.set)
     try:
-        sent = await feed(messages, gateway, pace=Pace(speed=SPEED), stop=stop, progress=progress)
+        sent = await feed(messages, gateway, pace=Pace(speed=SPEED), stop=stop, progress=hear)
     finally:
         timer.cancel()
         loop.remove_signal_handler(signal.SIGINT)
     if interrupted.is_set():
         raise KeyboardInterrupt
     return sent
-
-
-def _percentiles(latencies_ms: list[float]) -> dict[str, float]:
-    if not latencies_ms:
-        return {}
-    values = np.percentile(latencies_ms, [50, 99])
-    return {"p50": round(float(values[0]), 1), "p99": round(float(values[1]), 1)}

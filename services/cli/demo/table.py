@@ -1,19 +1,38 @@
 """The demo's account as a table for people."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.demo.run import Course
+from services.cli.demo.account import Course
 
-NEXT = """What to try next
-  vigil up                        the same stack, to stay (data in .vigil)
-  vigil replay FILE               recorded patients: PhysioNet 2019 parquet or PSV, FHIR files
-  vigil sql "SELECT * FROM alerts LIMIT 5"     ask the ledger (while a stack is up)
-  vigil ledger verify             prove it again
-  docs/subscribe.md               read alerts.v1 with twenty lines of your own"""
+FATES: Final = {
+    "vitals": "became vitals",
+    "tick": "told the time (ticks)",
+    "out_of_scope": "out of scope",
+    "duplicate": "duplicate",
+    "dead": "dead-lettered",
+}
+DISPOSITIONS: Final = {
+    "scored": "scored",
+    "abstained": "abstained: too little to score",
+    "state_only": "kept for later scores: ticks, people, stays",
+    "duplicate": "duplicate",
+    "conflict": "conflict",
+    "heartbeat": "heartbeat",
+}
+STEPS: Final = ("raised", "escalated", "cleared", "withdrawn")
+NEXT: Final = """\
+What to try next
+  .venv/bin/vigil up                               the same stack, to stay; then:
+  .venv/bin/vigil replay FILE                      recorded patients: PhysioNet 2019, FHIR files
+  .venv/bin/vigil sql "SELECT * FROM alerts LIMIT 5"
+  .venv/bin/vigil dlq list                         what was refused, and why
+  .venv/bin/vigil ledger verify                    prove the ledger again
+  docs/subscribe.md                                read alerts.v1 with twenty lines of your own"""
+Row = tuple[str, str]
 
 
 def show(course: Course, console: Console) -> None:
@@ -21,43 +40,59 @@ def show(course: Course, console: Console) -> None:
     table = Table(title="What came in, and what became of it", show_header=False)
     table.add_column("what")
     table.add_column("how much", justify="right")
-    for section in (_sent(course), _scored(course), _proved(course)):
+    for section in sections(course):
         for name, value in section:
             table.add_row(name, value)
         table.add_section()
     console.print(table)
-    console.print(NEXT, highlight=False)
+    console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
 
 
-def _sent(course: Course) -> Iterator[tuple[str, str]]:
-    sent = course.sent
-    yield "messages sent", f"{sent['sent']:,}"
-    yield "messages accepted (held by Kafka)", f"{sent['accepted']:,}"
-    refused = sum(sent["refused"].values())
-    yield "messages refused at the door (no JSON)", f"{refused:,}"
-    yield "entries in them", f"{sent['entries']:,}"
-    yield from _counts("receipts: entry became", course.counts["entries"])
-    yield from _counts("dead letters", course.counts["dead_letters"])
+def sections(course: Course) -> Iterator[list[Row]]:
+    """Give the rows, by section."""
+    sent, counts = course.sent, course.counts
+    yield [
+        ("messages sent", f"{sent['sent']:,}"),
+        ("  accepted: Kafka holds them", f"{sent['accepted']:,}"),
+        ("  refused at the door", f"{sum(sent['refused'].values()):,}"),
+    ]
+    yield [
+        ("entries in them, by receipt", _sum(counts["entries"])),
+        *_named(FATES, counts["entries"]),
+        *((f"    {reason}", f"{n:,}") for reason, n in counts["dead_letters"].items()),
+    ]
+    yield [
+        ("events of vitals.v1", _sum(counts["predictions"])),
+        *_named(DISPOSITIONS, counts["predictions"]),
+    ]
+    yield list(_alerts(course))
+    yield list(_proved(course))
 
 
-def _scored(course: Course) -> Iterator[tuple[str, str]]:
-    yield from _counts("vitals offsets", course.counts["predictions"])
-    yield from _counts("alerts", course.counts["alerts"])
+def _alerts(course: Course) -> Iterator[Row]:
+    for step in STEPS:
+        yield f"alerts {step}", f"{course.counts['alerts'].get(step, 0):,}"
     latency = course.latency_ms
     if latency:
-        yield "accepted → alert seen outside, p50 / p99", f"{latency['p50']} / {latency['p99']} ms"
+        told = f"{latency['p50']:,.0f} / {latency['p99']:,.0f} ms"
+        yield "accepted → alert at a subscriber, p50 / p99", told
 
 
-def _proved(course: Course) -> Iterator[tuple[str, str]]:
-    yield "ledger records", f"{int(course.verify['records']):,}"
-    yield "hash chains verified", "yes" if course.verified else "NO"
+def _proved(course: Course) -> Iterator[Row]:
+    chains = course.verify["chains"]
+    sound = sum(chain["sound"] for chain in chains)
     unexplained = int(course.reconcile["unexplained_total"])
-    yield "offsets unexplained", "none" if course.reconciled else f"{unexplained:,}"
-    first = course.milestones_s.get("first score")
-    if first is not None:
-        yield "start to first score", f"{first} s"
+    yield "ledger records", f"{int(course.verify['records']):,}"
+    yield "hash chains verified", f"{sound} of {len(chains)}"
+    yield "findings in the ledger", f"{int(course.verify['findings_total']) or 'none'}"
+    yield "offsets unexplained", f"{unexplained or 'none'}"
 
 
-def _counts(name: str, counts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in counts.items():
-        yield f"{name} {key}", f"{value:,}"
+def _named(names: Mapping[str, str], counts: Mapping[str, int]) -> Iterator[Row]:
+    """Give each count under its name; what has no name appears under its own."""
+    for key in (*names, *sorted(counts.keys() - names.keys())):
+        yield f"  {names.get(key, key)}", f"{counts.get(key, 0):,}"
+
+
+def _sum(counts: Mapping[str, int]) -> str:
+    return f"{sum(counts.values()):,}"
