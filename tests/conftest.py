@@ -1,5 +1,6 @@
 """The real Kafka and the real ClickHouse engine for tests, started when first asked for."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from services.local.kafka import Broker
 from services.local.ports import free_port
 
 READY_S = 30.0
+# A test's broker lives for seconds: what the JVM's second compiler would win comes too late.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 class Address(NamedTuple):
