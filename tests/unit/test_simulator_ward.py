@@ -1,5 +1,6 @@
 """The simulated ward: seeded, plausible, legal FHIR that ingest reads, and with a known truth."""
 
+import functools
 import itertools
 import json
 import re
@@ -58,10 +59,11 @@ def raw(message: Message) -> Raw:
     )
 
 
-def stays(count: int, seed: int = 7) -> list[tuple[Any, Course]]:
-    """Draw stays without writing them down."""
+@functools.cache
+def stays() -> list[tuple[Any, Course]]:
+    """Draw 1500 stays without writing them down."""
     hospital = ward(beds=20)
-    chances = np.random.default_rng(seed).spawn(count)
+    chances = np.random.default_rng(7).spawn(1500)
     drawn = [hospital._admit(hospital.beds[n % 20], rng, 0.0) for n, rng in enumerate(chances)]
     return [(stay, course) for stay, course, _ in drawn]
 
@@ -259,7 +261,7 @@ def test_late_reports_come_hours_after_they_were_taken() -> None:
 
 
 def test_onset_lies_in_the_stay_and_about_one_stay_in_ten_is_septic() -> None:
-    courses = [course for _, course in stays(600)]
+    courses = [course for _, course in stays()]
     septic = [course for course in courses if course.onset_at]
     assert 0.06 < len(septic) / len(courses) < 0.15
     for course in septic:
@@ -271,7 +273,7 @@ def test_onset_lies_in_the_stay_and_about_one_stay_in_ten_is_septic() -> None:
 
 def test_septic_courses_move_the_signs_in_the_direction_of_the_illness() -> None:
     moved: dict[str, list[float]] = {name: [] for name in ("HR", "Resp", "MAP", "Lactate", "WBC")}
-    for stay, course in stays(1500):
+    for stay, course in stays():
         if not course.onset_at:
             continue
         onset_min = (course.onset_at - course.admitted_at) / timedelta(minutes=1)
@@ -309,7 +311,7 @@ def test_a_drift_loses_half_in_its_half_life_and_has_its_spread() -> None:
 
 def test_charting_has_gaps_and_the_pace_of_the_unit() -> None:
     gaps: dict[str, list[int]] = {}
-    for stay, _ in stays(200):
+    for stay, _ in stays()[:200]:
         rounds = np.sort(stay.chart.measured_min[~stay.chart.lab])
         gaps.setdefault(stay.place.bed.unit.name, []).extend(np.diff(rounds).tolist())
     for unit in HOSPITAL.units:
@@ -330,7 +332,7 @@ def test_identifiers_are_nobody_elses_and_stand_in_the_messages() -> None:
 
 
 def test_people_are_of_every_kind_the_monitor_tells_apart() -> None:
-    people = [stay.place.person for stay, _ in stays(1500)]
+    people = [stay.place.person for stay, _ in stays()]
     for dimension in ("sex", "race", "ethnicity", "payer", "language"):
         shares = Counter(getattr(person, dimension) for person in people)
         assert set(shares) == set(getattr(TOWN, dimension))
