@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+import alert_path as hospital
 import msgspec
 import numpy as np
 import pytest
@@ -24,7 +25,6 @@ from services.core.cohorts import DIMENSIONS
 from services.core.errors import Reason, Refusal
 from services.core.events import Cause, Disposition, Fate, PredictionBatch, packed, prediction_id
 from services.runtime.ports import Record
-from tests import alert_path as hospital
 
 
 def _row(columns: Columns, at: int = 0) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import alert_path as hospital
 import msgspec
 import pytest
 from confluent_kafka import Message, Producer
@@ -33,7 +34,6 @@ from services.runtime.kafka.admin import create_topic, partitions_of, topics
 from services.runtime.kafka.client import QUIET
 from services.runtime.kafka.reader import scan
 from services.runtime.topics.files import read_topics
-from tests import alert_path as hospital
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
+import alert_path as hospital
 import msgspec
 import pytest
 from typing_extensions import override
@@ -27,7 +28,6 @@ from services.runtime.clickhouse import ClickHouse, Rejected
 from services.runtime.codec import EVENTS, Codec
 from services.runtime.ports import Record
 from services.runtime.topics.files import read_topics
-from tests import alert_path as hospital
 
 pytestmark = pytest.mark.wire
 
