@@ -28,7 +28,8 @@ COMMANDS: Final = {
     "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
 }
-# These look at the machine itself, or have a stack of their own; all others are told where the stack that runs here is.
+# These look at the machine itself, or have a stack of their own; all others are told where the
+# stack that runs here is.
 OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor", "demo"}
 
 

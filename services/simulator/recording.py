@@ -49,7 +49,7 @@ def open_recording(
     Raises:
         CommandError: there is nothing there that can be replayed.
     """
-    if _is_physionet(path):
+    if path.exists() and _is_physionet(path):
         return _physionet(path, source, start=start, limit=limit)
     return Recording("fhir", None, None, _fhir_messages(_fhir_files(path), source, now))
 

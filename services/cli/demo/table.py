@@ -81,11 +81,10 @@ def _alerts(course: Course) -> Iterator[Row]:
 def _proved(course: Course) -> Iterator[Row]:
     chains = course.verify["chains"]
     sound = sum(chain["sound"] for chain in chains)
-    unexplained = int(course.reconcile["unexplained_total"])
     yield "ledger records", f"{int(course.verify['records']):,}"
     yield "hash chains verified", f"{sound} of {len(chains)}"
-    yield "findings in the ledger", f"{int(course.verify['findings_total']) or 'none'}"
-    yield "offsets unexplained", f"{unexplained or 'none'}"
+    yield "findings in the ledger", _hopefully_none(course.verify["findings_total"])
+    yield "offsets unexplained", _hopefully_none(course.reconcile["unexplained_total"])
 
 
 def _named(names: Mapping[str, str], counts: Mapping[str, int]) -> Iterator[Row]:
@@ -96,3 +95,7 @@ def _named(names: Mapping[str, str], counts: Mapping[str, int]) -> Iterator[Row]
 
 def _sum(counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values()):,}"
+
+
+def _hopefully_none(count: int) -> str:
+    return f"{count:,}" if count else "none"

@@ -1,0 +1,186 @@
+"""The demo's account says all that it must, and does not call well what is not."""
+
+import io
+from array import array
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from services.cli.demo.account import Course, percentiles
+from services.cli.demo.command import _json, _outcome, _refuse_no_folder, _stream
+from services.cli.demo.run import ELSEWHERE, Demo
+from services.cli.demo.table import NEXT, sections, show
+from services.cli.demo.talk import Talk
+from services.core.errors import CommandError, ExitCode
+from services.core.events import Disposition, Fate, Step
+from services.local.home import Home
+from services.simulator.delivery import Sent
+
+
+def sent() -> Sent:
+    return Sent(
+        sent=1_000,
+        accepted=998,
+        refused=Counter({400: 2}),
+        entries=5_000,
+        elapsed_s=10.0,
+        latencies_ms=array("d", [1.0]),
+    )
+
+
+def course(**changes: Any) -> Course:
+    found = Course(
+        sent=sent().summary(),
+        milestones_s={"ready": 9.5},
+        latency_ms={"p50": 21.4, "p99": 80.6},
+        counts={
+            "entries": {"vitals": 4_990, "tick": 600, "dead": 3},
+            "dead_letters": {"UNIT_UNKNOWN": 3},
+            "predictions": {"scored": 900, "state_only": 2_400, "abstained": 12},
+            "alerts": {"raised": 7, "cleared": 5},
+        },
+        heard={"cleared": 5, "raised": 7},
+        verify={
+            "ok": True,
+            "records": 12_345,
+            "chains": [{"sound": True}, {"sound": True}],
+            "findings_total": 0,
+        },
+        reconcile={"ok": True, "unexplained_total": 0},
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def rows(found: Course) -> dict[str, str]:
+    return {name.strip(): value for section in sections(found) for name, value in section}
+
+
+def test_the_table_shows_every_number_of_the_account() -> None:
+    shown = rows(course())
+    assert shown["messages sent"] == "1,000"
+    assert shown["accepted: Kafka holds them"] == "998"
+    assert shown["refused at the door"] == "2"
+    assert shown["entries in them, by receipt"] == "5,593"
+    assert shown["dead-lettered"] == shown["UNIT_UNKNOWN"] == "3"
+    assert shown["scored"] == "900"
+    assert shown["abstained: too little to score"] == "12"
+    assert (shown["alerts raised"], shown["alerts cleared"]) == ("7", "5")
+    assert shown["accepted → alert at a subscriber, p50 / p99"] == "21 / 81 ms"
+    assert shown["ledger records"] == "12,345"
+    assert shown["hash chains verified"] == "2 of 2"
+    assert shown["offsets unexplained"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("entries", [fate.value for fate in Fate]),
+        ("predictions", [each.name.lower() for each in Disposition]),
+        ("alerts", [step.value for step in Step]),
+    ],
+)
+def test_no_count_is_left_out_of_the_table(table: str, names: list[str]) -> None:
+    counts = {name: 7_001 + place for place, name in enumerate(names)}
+    found = course(counts=course().counts | {table: counts})
+    shown = {value for section in sections(found) for _, value in section}
+    assert {f"{count:,}" for count in counts.values()} <= shown
+
+
+def test_a_count_without_a_name_of_ours_is_shown_under_its_own() -> None:
+    counts = course().counts | {"predictions": {"something new": 5}}
+    assert rows(course(counts=counts))["something new"] == "5"
+
+
+def test_what_is_wrong_is_shown_as_a_number() -> None:
+    shown = rows(
+        course(
+            verify={
+                "ok": False,
+                "records": 9,
+                "chains": [{"sound": True}, {"sound": False}],
+                "findings_total": 4,
+            },
+            reconcile={"ok": False, "unexplained_total": 1_234},
+        )
+    )
+    assert shown["hash chains verified"] == "1 of 2"
+    assert shown["findings in the ledger"] == "4"
+    assert shown["offsets unexplained"] == "1,234"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sent": sent().summary() | {"accepted": 997}},
+        {"heard": {"raised": 7}},
+        {"verify": course().verify | {"ok": False}},
+        {"reconcile": {"ok": False, "unexplained_total": 1}},
+    ],
+)
+def test_an_account_with_a_gap_does_not_add_up(
+    changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert course().adds_up
+    assert not course(**changes).adds_up
+    assert _outcome(course(**changes), Path("logs")) == ExitCode.FINDING
+    assert "read logs" in capsys.readouterr().err
+
+
+def test_a_whole_account_ends_with_0_and_says_so_in_json() -> None:
+    assert _outcome(course(), Path("logs")) == ExitCode.OK
+    report = msgspec.json.decode(_json(course(), "some/where/stays.parquet"))
+    assert report["schema"] == "vigil.demo/1"
+    assert report["ok"] is True
+    assert report["source"] == "stays.parquet"
+    assert report["counts"] == course().counts
+
+
+def test_no_line_is_broken_on_a_narrow_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show(course(), console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert set(NEXT.splitlines()) <= set(said.splitlines())
+    assert all(len(line) <= 80 for line in said.splitlines() if line[0] in "┌│├└")
+
+
+def test_without_a_terminal_a_stream_is_told_in_a_line_every_half_minute() -> None:
+    console = Console(file=io.StringIO())
+    with Talk(console).streaming(90) as hear:
+        for second in range(90):
+            hear(Sent(sent=10 * second, elapsed_s=float(second)))
+    said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert said.splitlines() == [
+        "30 s of streaming: 300 messages, 10/s",
+        "60 s of streaming: 600 messages, 10/s",
+    ]
+
+
+def test_percentiles_of_nothing_are_nothing() -> None:
+    assert percentiles([]) == {}
+    assert percentiles([float(n) for n in range(101)]) == {"p50": 50.0, "p99": 99.0}
+
+
+def test_the_demo_never_streams_into_a_cluster_of_somebody_else(tmp_path: Path) -> None:
+    given = {"KAFKA_BOOTSTRAP_SERVERS": "a:1", "CLICKHOUSE_URL": "b", "VIGIL_MODEL": "here"}
+    base = Home(root=tmp_path, cache=tmp_path)
+    run = Demo(base, given, talk=Talk(Console(file=io.StringIO())), clock=lambda: 0.0)
+    names = [program.name for program in run._stack.programs]
+    assert {"kafka", "clickhouse"} <= set(names)
+    assert run._stack.given == {"VIGIL_MODEL": "here"}
+    assert all(not name.startswith(ELSEWHERE) for name in run._stack.given)
+
+
+def test_what_cannot_be_streamed_or_written_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="is nothing to replay"):
+        _stream(str(tmp_path / "absent.parquet"), patients=1, seed=1)
+    with pytest.raises(CommandError, match="cannot be written"):
+        _refuse_no_folder(tmp_path / "absent" / "account.json")
+    _refuse_no_folder(tmp_path / "account.json")
+
+
+def test_the_simulated_ward_is_named_by_its_beds() -> None:
+    assert _stream("ward", patients=3, seed=1).name == "a ward of 3 patients"
