@@ -62,7 +62,7 @@ def shared_data() -> Path:
     """Recorded patients, which stand beside the repository and never in it."""
     path = REPO.parent / "shared" / "data"
     if not path.is_dir():
-        pytest.skip("the recorded patients (../shared/data) are not on this machine")
+        pytest.skip(reason="the recorded patients (../shared/data) are not on this machine")
     return path
 
 
@@ -73,7 +73,7 @@ def jar_cache() -> Path:
     try:
         jars.class_path(cache, jars=jars.locked())
     except jars.Offline as error:
-        pytest.skip(f"no Kafka: {error.what}")
+        pytest.skip(reason=f"no Kafka: {error.what}")
     return cache
 
 

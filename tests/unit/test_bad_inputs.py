@@ -517,7 +517,7 @@ def test_the_outputs_do_not_depend_on_how_the_records_were_cut_into_batches() ->
 @pytest.mark.data
 def test_every_case_that_is_named_here_is_in_the_contract() -> None:
     if not CONTRACT.exists():
-        pytest.skip("needs ../shared/spec/bad_inputs.tsv")
+        pytest.skip(reason="needs ../shared/spec/bad_inputs.tsv")
     with CONTRACT.open() as file:
         rows = {row["id"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert set(COVERED) <= set(rows)

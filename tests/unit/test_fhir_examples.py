@@ -58,7 +58,7 @@ class Example(NamedTuple):
 @cache
 def examples() -> tuple[Example, ...]:
     if not EXAMPLES.exists():
-        pytest.skip("needs ../shared/data/fhir")
+        pytest.skip(reason="needs ../shared/data/fhir")
     return tuple(found for path in sorted(EXAMPLES.glob("*/*.json")) for found in read_file(path))
 
 

@@ -237,7 +237,7 @@ def test_a_source_or_address_that_cannot_be_is_a_usage_error(source: str, gatewa
 @pytest.mark.data
 def test_the_recorded_patients_arrive_with_every_value_and_no_other() -> None:
     if not DEMO.exists():
-        pytest.skip("the recorded patients are not in ../shared/data")
+        pytest.skip(reason="the recorded patients are not in ../shared/data")
     recorded = physionet.timed(physionet.read(DEMO), START)
     sent = {(m.lane, m.time): m for m in opened(DEMO).stream if m.observations}
     compared = 0
