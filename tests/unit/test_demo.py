@@ -141,9 +141,9 @@ def test_a_whole_account_ends_with_0_and_says_so_in_json() -> None:
 
 def test_no_line_is_broken_on_a_narrow_terminal() -> None:
     console = Console(file=io.StringIO(), width=80)
-    show(course(), console)
+    show(course(), console, ".vigil/demo/stack")
     said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
-    assert set(NEXT.splitlines()) <= set(said.splitlines())
+    assert set(NEXT.format(home=".vigil/demo/stack").splitlines()) <= set(said.splitlines())
     assert all(len(line) <= 80 for line in said.splitlines() if line[0] in "┌│├└")
 
 

@@ -52,10 +52,10 @@ def demo(
     with alone(folder, "vigil demo"):
         run = Demo(base, dict(os.environ), talk=Talk(Console(stderr=True)), clock=time.monotonic)
         course = run.run(stream, seconds)
-    show(course, Console())
+    show(course, Console(), os.path.relpath(run.home.root))
     if json_file:
         json_file.write_bytes(_json(course, source))
-    raise typer.Exit(_outcome(course, run.logs))
+    raise typer.Exit(_outcome(course, run.home.logs))
 
 
 def _refuse_no_folder(file: Path | None) -> None:

@@ -48,19 +48,15 @@ class Demo:
             talk: tells about the progress.
             clock: seconds, monotonic.
         """
-        self._home = Home(root=base.root / "demo" / "stack", cache=base.cache)
+        self.home = Home(root=base.root / "demo" / "stack", cache=base.cache)
+        """Of its stack; data and logs stay there until the next run."""
         self._given = {
             name: value for name, value in given.items() if not name.startswith(ELSEWHERE)
         }
-        self._stack = Stack(home=self._home, given=self._given)
+        self._stack = Stack(home=self.home, given=self._given)
         self._talk, self._clock = talk, clock
         self._began = clock()
         self._milestones: dict[str, float] = {}
-
-    @property
-    def logs(self) -> Path:
-        """What the processes said; kept until the next run."""
-        return self._home.logs
 
     def run(self, stream: Stream, seconds: float) -> Course:
         """Do it all; whatever happens, nothing is left running.
@@ -79,17 +75,17 @@ class Demo:
 
     def _start(self) -> None:
         self._stack.down()
-        shutil.rmtree(self._home.root, ignore_errors=True)
-        self._home.root.mkdir(parents=True)
+        shutil.rmtree(self.home.root, ignore_errors=True)
+        self.home.root.mkdir(parents=True)
         # The usual ports are left to the stack that is to stay.
-        remember(self._home, {each.name: free_port() for each in self._stack.programs})
+        remember(self.home, {each.name: free_port() for each in self._stack.programs})
         line = "starting Kafka, ClickHouse and the services (the first time, Kafka is fetched)"
         with self._talk.busy(line):
             self._stack.up()
         self._reach("ready")
 
     def _told(self) -> dict[str, str]:
-        path = self._home.run / "environment.json"
+        path = self.home.run / "environment.json"
         return dict(json.loads(path.read_text()))
 
     def _observe(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Course:

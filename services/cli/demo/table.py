@@ -26,17 +26,18 @@ DISPOSITIONS: Final = {
 STEPS: Final = ("raised", "escalated", "cleared", "withdrawn")
 NEXT: Final = """\
 What to try next
-  .venv/bin/vigil up                               the same stack, to stay; then:
-  .venv/bin/vigil replay FILE                      recorded patients: PhysioNet 2019, FHIR files
-  .venv/bin/vigil sql "SELECT * FROM alerts LIMIT 5"
-  .venv/bin/vigil dlq list                         what was refused, and why
-  .venv/bin/vigil ledger verify                    prove the ledger again
-  docs/subscribe.md                                read alerts.v1 with twenty lines of your own"""
+  export VIGIL_HOME={home}          what you just saw, kept until the next demo
+  .venv/bin/vigil up
+  .venv/bin/vigil sql "SELECT step, cause, count() FROM alerts GROUP BY ALL"
+  .venv/bin/vigil dlq list                      what was refused, and why
+  .venv/bin/vigil ledger verify                 prove the ledger again
+  .venv/bin/vigil down
+  docs/subscribe.md                             read alerts.v1 with twenty lines of your own"""
 Row = tuple[str, str]
 
 
-def show(course: Course, console: Console) -> None:
-    """Print the account, and what to try next."""
+def show(course: Course, console: Console, home: str) -> None:
+    """Print the account, and what to try next with the data that lie at home."""
     table = Table(title="What came in, and what became of it", show_header=False)
     table.add_column("what")
     table.add_column("how much", justify="right")
@@ -45,7 +46,7 @@ def show(course: Course, console: Console) -> None:
             table.add_row(name, value)
         table.add_section()
     console.print(table)
-    console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
+    console.print(NEXT.format(home=home), highlight=False, markup=False, soft_wrap=True)
 
 
 def sections(course: Course) -> Iterator[list[Row]]:
