@@ -68,7 +68,7 @@ def test_the_table_shows_every_number_of_the_account() -> None:
     assert shown["dead-lettered"] == shown["UNIT_UNKNOWN"] == "3"
     assert shown["scored"] == "900"
     assert shown["abstained: too little to score"] == "12"
-    assert (shown["alerts raised"], shown["alerts cleared"]) == ("7", "5")
+    assert [shown[step] for step in ("raised", "cleared", "withdrawn")] == ["7", "5", "0"]
     assert shown["accepted → alert at a subscriber, p50 / p99"] == "21 / 81 ms"
     assert shown["ledger records"] == "12,345"
     assert shown["hash chains verified"] == "2 of 2"

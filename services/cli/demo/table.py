@@ -21,12 +21,11 @@ DISPOSITIONS: Final = {
     "state_only": "kept for later scores: ticks, people, stays",
     "duplicate": "duplicate",
     "conflict": "conflict",
-    "heartbeat": "heartbeat",
 }
-STEPS: Final = ("raised", "escalated", "cleared", "withdrawn")
+STEPS: Final = {"raised": "raised", "cleared": "cleared", "withdrawn": "withdrawn"}
 NEXT: Final = """\
 What to try next
-  export VIGIL_HOME={home}          what you just saw, kept until the next demo
+  export VIGIL_HOME={home:<28}what you just saw, kept until the next demo
   .venv/bin/vigil up
   .venv/bin/vigil sql "SELECT step, cause, count() FROM alerts GROUP BY ALL"
   .venv/bin/vigil dlq list                      what was refused, and why
@@ -71,8 +70,8 @@ def sections(course: Course) -> Iterator[list[Row]]:
 
 
 def _alerts(course: Course) -> Iterator[Row]:
-    for step in STEPS:
-        yield f"alerts {step}", f"{course.counts['alerts'].get(step, 0):,}"
+    yield "steps of alerts", _sum(course.counts["alerts"])
+    yield from _named(STEPS, course.counts["alerts"])
     latency = course.latency_ms
     if latency:
         told = f"{latency['p50']:,.0f} / {latency['p99']:,.0f} ms"
