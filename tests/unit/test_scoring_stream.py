@@ -127,7 +127,7 @@ def test_recorded_patients_stream_to_the_features_of_training_bit_for_bit(
 def test_the_shipped_model_is_fed_the_features_it_was_trained_on() -> None:
     path = REPO / "models" / "sepsis" / "1.0.0"
     if not path.is_dir():
-        pytest.skip("there is no bundle at models/sepsis/1.0.0")
+        pytest.skip(reason="there is no bundle at models/sepsis/1.0.0")
     bundle = load(path)
     model = OnnxModel(bundle)
     shared = scorer(SCORE_ALL)._replace(onnx=model, select=bundle.select)

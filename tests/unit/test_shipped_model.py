@@ -105,7 +105,7 @@ def test_the_shipped_bundle_is_small_and_names_no_patient(bundle: Bundle) -> Non
 @pytest.mark.data
 def test_the_manifest_names_the_data_by_their_sha256(bundle: Bundle) -> None:
     if not DATA.exists():
-        pytest.skip("../shared/data/physionet2019 is not on this machine")
+        pytest.skip(reason="../shared/data/physionet2019 is not on this machine")
     assert hashlib.sha256(DATA.read_bytes()).hexdigest() == bundle.manifest["data"]["sha256"]
 
 
@@ -113,7 +113,7 @@ def test_the_manifest_names_the_data_by_their_sha256(bundle: Bundle) -> None:
 def test_the_demonstration_s_patients_are_known_to_be_training_patients(bundle: Bundle) -> None:
     demo, whole = DATA.with_name("demo200.parquet"), DATA
     if not demo.exists():
-        pytest.skip("../shared/data/physionet2019 is not on this machine")
+        pytest.skip(reason="../shared/data/physionet2019 is not on this machine")
     assert holds(bundle.manifest["data"]["sha256"], hashlib.sha256(demo.read_bytes()).hexdigest())
     ids = [
         set(pl.read_parquet(file, columns=["patient_id"])["patient_id"]) for file in (demo, whole)

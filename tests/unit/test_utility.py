@@ -16,7 +16,7 @@ EXPECTED = DATA / "expected_utility.json"
 
 def recorded() -> pl.DataFrame:
     if not EXPECTED.exists():
-        pytest.skip("../shared/data/physionet2019 is not on this machine")
+        pytest.skip(reason="../shared/data/physionet2019 is not on this machine")
     return pl.read_parquet(DATA / "demo200.parquet")
 
 
