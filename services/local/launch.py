@@ -72,6 +72,13 @@ def life(run: Path, name: str) -> Life | None:
     return Life(**{**fields, "recent": tuple(fields["recent"])})
 
 
+def record(run: Path, name: str, begun: Life) -> None:
+    """Writes down a life in one step: who looks meanwhile, or after a kill, sees a whole one."""
+    draft = run / f"{name}.life.new"
+    draft.write_text(json.dumps(asdict(begun)))
+    draft.replace(run / f"{name}.life")
+
+
 def lives(run: Path, name: str) -> bool:
     """Whether the process of that name is alive; its lock ends with it, however it ends."""
     path = run / f"{name}.lock"
@@ -119,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
     if not _taken_in_time(lock, now + HELD_S):
         sys.exit(HELD)
     begun = next_life(life(run, name), pid=os.getpid(), now=now)
-    (run / f"{name}.life").write_text(json.dumps(asdict(begun)))
+    record(run, name, begun)
     os.set_inheritable(lock, True)  # noqa: FBT003 - the standard library wants it by position
     time.sleep(begun.waits_until - now)
     os.execv(command[0], command)  # noqa: S606 - the command line of our own configuration

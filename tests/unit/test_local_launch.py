@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from services.local.launch import (
     life,
     lives,
     next_life,
+    record,
     wait_s,
 )
 
@@ -103,6 +105,23 @@ def test_a_process_deaf_to_sigterm_is_ended_by_force(tmp_path: Path) -> None:
             time.sleep(0.02)
         end(tmp_path, "it", gone_s=0.2)
         assert process.wait(DEADLINE_S) == -signal.SIGKILL
+
+
+def test_who_looks_while_a_life_is_written_down_sees_a_whole_one(tmp_path: Path) -> None:
+    first = Life(pid=1, starts=1, recent=(0.0,) * 100, waits_until=0.0)
+
+    def write() -> None:
+        for _ in range(1000):
+            record(tmp_path, "it", first)
+
+    record(tmp_path, "it", first)
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    looks = 0
+    while writer.is_alive():
+        assert life(tmp_path, "it") == first
+        looks += 1
+    assert looks > 100
 
 
 def test_a_pid_without_its_lock_is_left_alone(tmp_path: Path) -> None:
