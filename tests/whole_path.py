@@ -61,6 +61,7 @@ class WholePath:
         self.home = Home(root=self.folder / "v", cache=jar_cache)
         self.broker = Broker(self.folder / "kafka", free_port(), cache=jar_cache)
         self.sent: Sent | None = None
+        self.enough = threading.Event()
         self._feeding: threading.Thread | None = None
 
     def start(self) -> None:
@@ -73,6 +74,8 @@ class WholePath:
         self.options = {"bootstrap.servers": self.broker.bootstrap}
 
     def stop(self) -> None:
+        # A feed that outlives its test would fall upon the next one.
+        self.enough.set()
         with contextlib.suppress(AttributeError):
             self.stack.down()
         self.broker.stop()
@@ -88,7 +91,6 @@ class WholePath:
     def feed(self, messages: Iterable[Message], pace: Pace) -> None:
         """Send messages in the background, until they end or `enough` is set."""
         progress: list[Sent] = []
-        self.enough = threading.Event()
         messages = itertools.takewhile(lambda _: not self.enough.is_set(), messages)
 
         def run() -> None:
