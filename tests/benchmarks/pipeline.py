@@ -26,7 +26,7 @@ from services.simulator.messages import START
 from services.simulator.trouble import NO_TROUBLE
 from services.simulator.ward import Ward
 
-SPEED = 3600.0
+SPEED = 600.0
 SERVICES = ("ingest", "scoring", "audit")
 LAG = re.compile(rb"^vigil_lag_records\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument(
-        "--beds", type=int, default=540, help="each sends about one Bundle a second"
+        "--beds", type=int, default=3240, help="each sends about one Bundle a second"
     )
     given = parser.parse_args()
     path = WholePath(here().cache)
