@@ -329,6 +329,217 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes  # AES-256-GCM, nonce first, sha256 as associated data; empty when too large
 
 
+class Verdict(StrEnum):
+    """What a clinician said of an alert."""
+
+    CONFIRMED = "confirmed"  # the patient has it, or is treated as if
+    DISMISSED = "dismissed"  # overridden, with a reason
+    UNSURE = "unsure"
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done for the patient, and when."""
+
+    kind: str  # a word of core.feedback.ACTIONS
+    at: int
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clinician answered to an alert; the same id again is the same answer."""
+
+    feedback_id: str  # of the source; unique there
+    source: str
+    alert_id: str
+    verdict: Verdict
+    reason: str = ""  # a code of core.feedback.REASONS; "" where none was given
+    role: str = ""  # a word of core.feedback.ROLES; "" unknown
+    shown_at: int | None = None
+    answered_at: int
+    actions: list[Action] = []
+    received_at: int
+    accepted_at: int
+
+
+class Authority(StrEnum):
+    """Who says what became of a patient, from the least to the most that it weighs."""
+
+    CLINICIAN = "clinician"  # a verdict on the alert
+    CODED = "coded"  # discharge codes
+    PROVISIONAL = "provisional"  # adjudicated, may change
+    FINAL = "final"  # adjudicated, for good
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether and when an encounter had its onset, as one authority saw it at one time.
+
+    Without a pseudonym it concerns nobody: it says that `source` has told of every onset before
+    `complete_through`, and stands in every partition.
+    """
+
+    outcome_id: str  # of the source; unique there
+    source: str
+    pseudonym: bytes = b""  # 16 bytes; empty for a source's progress
+    encounter: bytes = b""  # 16 bytes
+    authority: Authority
+    revision: int  # of this outcome by this authority; later is greater
+    onset_at: int | None = None  # None: there was none
+    recognized_at: int | None = None  # first antibiotic, culture or lactate order
+    treated_at: int | None = None
+    definition: str  # physionet-2019, sepsis-3, cdc-ase
+    definition_version: str
+    complete_through: int | None = None  # only of a source's progress
+    received_at: int
+    accepted_at: int
+
+
+class HourLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one hour of an encounter at one revision.
+
+    `first_alert` and `onset` mark the hour in which they fall, so that a window counts each stay
+    once, whatever the order in which its hours come.
+    """
+
+    score: float  # the highest of the hour
+    threshold: float  # it was held against
+    above: bool  # whether the score reached it
+    raised: bool  # an alert was raised in this hour
+    first_alert: bool  # and it is the first of the encounter
+    label: int  # 1: onset lies in (hour, hour + horizon]; 0: not; -1: left out, onset has passed
+    final: bool  # the label will not change
+    onset: bool  # the onset falls into this hour
+    lead_s: int | None  # of the first alert or of the onset hour: from first alert to onset
+    recognition_lead_s: int | None  # the same, to recognition
+    treatment_lead_s: int | None  # the same, to treatment
+    shown: bool  # somebody saw the alert
+    answered_at: int | None
+    verdict: str  # "" without an answer
+    reason: str
+    acted_at: int | None  # earliest action told
+    authority: str  # who settled the label; "" nobody yet
+
+
+class HourBefore(HourLabel, frozen=True, kw_only=True):
+    """The same of the revision before; a name of its own, because Avro names a record once."""
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """One hour of one encounter with its label; a consumer takes `before` out and `now` in.
+
+    Without a pseudonym it concerns nobody: it tells how far event time has come.
+    """
+
+    pseudonym: bytes = b""
+    encounter: bytes = b""
+    hour: int  # begin of the UTC hour
+    revision: int  # 0 first, one more with every change
+    now: HourLabel | None = None  # None: the hour is no longer one of this encounter
+    before: HourBefore | None = None
+    cohort_dimensions: list[str] = []
+    cohorts: list[str] = []  # as known at the hour's last score
+    definition: str = ""
+    model_digest: str = ""
+    policy_version: str = ""
+    watermark: int | None = None
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one partition of one topic adds to one window; it replaces its predecessor."""
+
+    family: str  # such as hours/24h: what is counted, over which length
+    layout: str  # name and version of the body's form
+    start: int
+    end: int
+    topic: str
+    partition: int
+    through_offset: int  # of `topic`, the last that is in it
+    baseline: str  # digest of the bins it was counted in, hex; "" where none
+    body: bytes  # msgpack of core.tallies
+
+
+class State(StrEnum):
+    """What a measurement is worth and says."""
+
+    OK = "ok"
+    WATCH = "watch"
+    ALARM = "alarm"
+    INSUFFICIENT = "insufficient"
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One number about one cohort in one window, with what it takes to believe it."""
+
+    metric: str  # a name of core.measures
+    feature: str = ""  # of a drift metric: variable, or variable.presence
+    cohort: str  # all, or dimension=label
+    unit_of_analysis: str  # patient_hour, hour, encounter, first_alert, patient
+    start: int
+    end: int
+    revision: int
+    value: float | None  # None where suppressed or not to be computed
+    low: float | None = None  # interval
+    high: float | None = None
+    numerator: float | None = None
+    denominator: float | None = None
+    patients: int | None  # None: fewer than 11
+    positives: int | None = None
+    hours: int | None = None
+    maturity: float | None = None  # share of units whose label is final
+    threshold: float | None = None  # the value at which the state changes
+    p_value: float | None = None  # corrected
+    direction: str = ""  # higher, lower, ""
+    state: State
+    why: str = ""  # a word: no_baseline, few_patients, suppressed, ...
+    reference: str = ""  # digest of the baseline, or name of the reference group
+
+
+class SignalStep(StrEnum):
+    """A step in the life of a signal; each change of severity is one."""
+
+    OPENED = "opened"
+    CHANGED = "changed"
+    CLOSED = "closed"
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact behind a signal."""
+
+    name: str
+    value: str
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody must look at; id and step and window name a message for good."""
+
+    signal_id: str
+    step: SignalStep
+    kind: str  # drift, fairness, performance, burden, silence, integrity
+    severity: State  # watch or alarm; of `closed` the highest it had
+    metric: str
+    feature: str = ""
+    cohort: str
+    start: int  # of the window that led to this step
+    end: int
+    summary: str
+    evidence: list[Evidence] = []
+    runbook: str
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Something people changed: who asked, who approved, since when, and what was before."""
+
+    change_id: str
+    kind: str  # baseline, deployment, policy, threshold, assay, ward, outage
+    subject: str
+    made_at: int  # real time
+    effective_from: int  # event-world time
+    requested_by: str
+    approved_by: str
+    reason: str
+    before: str  # digest or version; "" nothing
+    after: str
+    content: bytes = b""
+
+
 def prediction_id(vitals_topic_id: str, partition: int, offset: int, *, digest: str) -> str:
     """Name the prediction of one vitals offset by one model.
 

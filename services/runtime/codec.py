@@ -147,6 +147,13 @@ EVENTS: Final[Mapping[str, type[msgspec.Struct]]] = {
         events.PredictionBatch,
         events.Alert,
         events.DeadLetter,
+        events.Feedback,
+        events.Outcome,
+        events.Labelled,
+        events.Tally,
+        events.Measurement,
+        events.Signal,
+        events.Change,
     )
 }
 """The event of each schema, by name."""

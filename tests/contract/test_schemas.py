@@ -19,6 +19,7 @@ EVERY = [*TODAY, *sorted((SCHEMAS / "history").glob("*.avsc"))]
 CODEC = Codec(SCHEMAS)
 PRIMITIVE = {
     "null": "null",
+    "boolean": "bool",
     "string": "str",
     "bytes": "bytes",
     "int": "int",
@@ -186,7 +187,14 @@ def test_topics_keyed_by_patient_all_have_the_same_number_of_partitions() -> Non
 
 def test_state_that_must_never_expire_is_compacted_and_nothing_else_is() -> None:
     compacted = {t.topic for t in TOPICS if t.settings()["cleanup.policy"] == "compact"}
-    assert compacted == {"identity.v1", "patients.v1", "scoring-changelog"}
+    assert compacted == {
+        "identity.v1",
+        "patients.v1",
+        "scoring-changelog",
+        "labelling-changelog",
+        "monitoring-folds-changelog",
+        "monitoring-merged-changelog",
+    }
     assert all(t.settings()["retention.ms"] == "-1" for t in TOPICS if t.topic in compacted)
 
 

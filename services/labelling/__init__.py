@@ -1,0 +1,1 @@
+"""Labelling: predictions, alerts, answers and outcomes joined into labelled hours."""

@@ -1,0 +1,1 @@
+"""Monitoring: drift, fairness and performance on event-time windows, by Faust."""
