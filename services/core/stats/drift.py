@@ -89,7 +89,7 @@ def psi(reference: ArrayLike, window: ArrayLike) -> Float64:
         (...), 0 or more.
 
     >>> float(psi([50, 50], [5, 5])), round(float(psi([50, 50], [8, 2])), 4)
-    (0.0, 0.3337)
+    (0.0, 0.3338)
     """
     p, q = shares(reference), shares(window)
     total: Float64 = ((q - p) * np.log(q / p)).sum(axis=-1)
