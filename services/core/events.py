@@ -396,7 +396,7 @@ class HourLabel(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one hour of an encounter at one revision.
 
     `first_alert` and `onset` mark the hour in which they fall, so that a window counts each stay
-    once, whatever the order in which its hours come.
+    once, whatever the order in which its hours come. What each field means: docs/labels.md.
     """
 
     score: float  # the highest of the hour
@@ -404,9 +404,9 @@ class HourLabel(msgspec.Struct, frozen=True, kw_only=True):
     above: bool  # whether the score reached it
     raised: bool  # an alert was raised in this hour
     first_alert: bool  # and it is the first of the encounter
-    label: int  # 1: onset lies in (hour, hour + horizon]; 0: not; -1: left out, onset has passed
+    label: int  # 1: onset's hour lies in (hour, hour + horizon]; 0: not; -1: left out, it passed
     final: bool  # the label will not change
-    onset: bool  # the onset falls into this hour
+    onset: bool  # the onset falls into this hour, or into one after it without a score
     lead_s: int | None  # of the first alert or of the onset hour: from first alert to onset
     recognition_lead_s: int | None  # the same, to recognition
     treatment_lead_s: int | None  # the same, to treatment
@@ -416,6 +416,7 @@ class HourLabel(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     acted_at: int | None  # earliest action told
     authority: str  # who settled the label; "" nobody yet
+    from_start: bool = False  # positive from the stay's first hour: left out of lead times
 
 
 class HourBefore(HourLabel, frozen=True, kw_only=True):
