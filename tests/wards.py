@@ -79,7 +79,10 @@ class Kept:
         self.entries: list[Entry] = []
         self.alerts: list[Alert] = []
 
-    def __call__(self, entries: Sequence[Entry], alerts: Sequence[Alert]) -> None:
+    def __call__(
+        self, entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch
+    ) -> None:
+        assert batch.entries == len(entries)
         self.entries += entries
         self.alerts += alerts
 

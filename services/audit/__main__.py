@@ -43,7 +43,8 @@ def main() -> int:
     progress = Progress(metrics, time.monotonic)
     try:
         contracts, codec = read_topics(settings.schemas), Codec(settings.schemas)
-        server = HealthServer(Health(build, metrics, progress.ready), settings.metrics_port)
+        health = Health(build, metrics, progress.ready, settings.metrics_token())
+        server = HealthServer(health, settings.metrics_port, settings.metrics_host)
     except (CommandError, OSError, ValueError) as error:
         because = f"{error.what} {error.remedy}" if isinstance(error, CommandError) else str(error)
         log.error("not started", because=because)  # noqa: TRY400 - our logs tell no values

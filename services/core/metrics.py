@@ -51,6 +51,7 @@ HistogramName = Literal[
     "batch_records",
     "request_seconds",
     "accepted_to_scored_seconds",
+    "accepted_to_alert_seconds",
 ]
 
 
@@ -153,6 +154,11 @@ HISTOGRAMS: Final[Mapping[HistogramName, Metric]] = {
     ),
     "accepted_to_scored_seconds": Metric(
         meaning="Real time from the gateway's acceptance to the committed score.",
+        labels=("model", "version"),
+        buckets=SECONDS,
+    ),
+    "accepted_to_alert_seconds": Metric(
+        meaning="Real time from the gateway's acceptance to the alert that it raised.",
         labels=("model", "version"),
         buckets=SECONDS,
     ),

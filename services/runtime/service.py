@@ -54,7 +54,8 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
     try:
         make_task = make(metrics)
-        server = HealthServer(Health(build, metrics, progress.ready), settings.metrics_port)
+        health = Health(build, metrics, progress.ready, settings.metrics_token())
+        server = HealthServer(health, settings.metrics_port, settings.metrics_host)
     except (CommandError, OSError) as error:
         log.error("not started", exc_info=error, because=_remedy(error))  # noqa: TRY400 - our logs tell no values
         return ExitCode.CONFIGURATION

@@ -46,5 +46,15 @@ class ServiceSettings(BaseSettings):
 
     schemas: Path = Path("schemas")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free port")
+    metrics_host: str = Field(default="127.0.0.1", description="another address needs a token")
+    metrics_token_file: Path | None = None
     instance: int = Field(default=0, ge=0, description="ordinal of this replica of the service")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def metrics_token(self) -> str:
+        """Read what one must show to see `/metrics`; empty when nobody need show anything.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self.metrics_token_file.read_text().strip() if self.metrics_token_file else ""

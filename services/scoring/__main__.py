@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from services.core.errors import CommandError, ExitCode
-from services.core.events import Alert, Disposition, Role
+from services.core.events import Alert, Disposition, PredictionBatch, Role, Step
 from services.core.policy import Policy
 from services.runtime import bundle
 from services.runtime.codec import Codec
@@ -86,11 +86,12 @@ def policy_of(loaded: bundle.Bundle) -> Policy:
 
 
 def counting(metrics: Metrics, loaded: bundle.Bundle) -> Told:
-    """Count entries by disposition, alert steps by unit, and time from acceptance to score."""
+    """Count entries by disposition, alert steps by unit; measure delays and event time."""
     name, version = loaded.name, loaded.version
     delay = metrics.histogram("accepted_to_scored_seconds", model=name, version=version)
+    alert_delay = metrics.histogram("accepted_to_alert_seconds", model=name, version=version)
 
-    def told(entries: Sequence[Entry], alerts: Sequence[Alert]) -> None:
+    def told(entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch) -> None:
         now = datetime.now(UTC).timestamp()
         for (disposition, cause), many in Counter(
             (e.disposition, e.cause) for e in entries
@@ -107,6 +108,11 @@ def counting(metrics: Metrics, loaded: bundle.Bundle) -> Told:
                 delay.observe(now - entry.event.accepted_at / 1e6)
         for alert in alerts:
             metrics.counter("alerts_total", unit=alert.unit, outcome=alert.step).inc()
+            if alert.step is Step.RAISED:
+                alert_delay.observe(now - alert.accepted_at / 1e6)
+        if batch.watermark is not None:
+            place = {"topic": VITALS, "partition": str(batch.partition)}
+            metrics.gauge("watermark_timestamp_seconds", **place).set(batch.watermark / 1e6)
 
     return told
 

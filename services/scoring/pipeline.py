@@ -14,6 +14,7 @@ from services.core.events import (
     Contribution,
     Disposition,
     Kind,
+    PredictionBatch,
     Role,
     Vitals,
 )
@@ -39,7 +40,7 @@ BATCH: Final = 512
 FARTHEST: Final = 62_135_596_800_000_000
 """The year 1, and as far the other way, µs: no calendar of ours begins before it."""
 
-Told = Callable[[Sequence[Entry], Sequence[Alert]], None]
+Told = Callable[[Sequence[Entry], Sequence[Alert], PredictionBatch], None]
 Floats = npt.NDArray[np.float32]
 Select = Callable[[Floats], Floats]
 
@@ -176,7 +177,7 @@ class Scoring:
             entries, features, scorer.model, partition=self._partition, watermark=watermark
         )
         shown = alerts if scorer.model.role is Role.SHOWN else []
-        scorer.told(entries, shown)
+        scorer.told(entries, shown, batch)
         yield prediction_output(scorer.codec.encode(batch), self._partition)
         for dead in filter(None, (entry.dead for entry in entries)):
             yield dead_output(scorer.codec.encode(dead), dead)

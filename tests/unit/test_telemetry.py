@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from services.core import metrics as spec
-from services.core.errors import Retry
+from services.core.errors import CommandError, Retry
 from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import Health, HealthServer
@@ -113,13 +113,30 @@ def test_a_service_without_http_answers_the_four_questions_on_loopback() -> None
         assert get(server.port, "/readyz") == (200, {"ready": True, "why": ""})
         assert get(server.port, "/version")[1]["revision"] == "abcdef012345"
         assert get(server.port, "/elsewhere")[0] == 404
+        state = (False, "nothing moves")
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+            assert b'vigil_ready{service="trial"} 0.0' in answer.read()
+        state = (True, "")
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
             assert b'vigil_ready{service="trial"} 1.0' in answer.read()
 
 
-def get(port: int, path: str) -> tuple[int, Any]:
+def test_beyond_this_machine_metrics_are_shown_to_whoever_has_the_token_alone() -> None:
+    with pytest.raises(CommandError, match="whoever asks"):
+        HealthServer(Health(BUILD, Metrics(BUILD), lambda: (True, "")), 0, "0.0.0.0")  # noqa: S104 - the address is the point
+    guarded = Health(BUILD, Metrics(BUILD), lambda: (True, ""), "open sesame")
+    with HealthServer(guarded, 0, "0.0.0.0") as server:  # noqa: S104 - the address is the point
+        assert get(server.port, "/livez")[0] == get(server.port, "/readyz")[0] == 200
+        for path in ("/metrics", "/version"):
+            assert get(server.port, path)[0] == 401
+            assert get(server.port, path, Authorization="Bearer open barley")[0] == 401
+        assert get(server.port, "/version", Authorization="Bearer open sesame")[0] == 200
+
+
+def get(port: int, path: str, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own server
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -167,6 +184,7 @@ def test_the_lag_of_a_partition_that_was_given_up_is_forgotten() -> None:
     metrics = Metrics(BUILD)
     progress = Progress(metrics, Hands())
     progress.behind({("vitals.v1", 0): 0, ("vitals.v1", 1): 7})
+    metrics.gauge("watermark_timestamp_seconds", topic="vitals.v1", partition="0").set(5)
     progress.behind({("vitals.v1", 1): 6})
     exposition = metrics.exposition().decode()
     assert 'vigil_lag_records{partition="1",topic="vitals.v1"} 6.0' in exposition

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from services.core.metrics import GaugeName
 from services.runtime.ports import Output, Record
 from services.runtime.telemetry.metrics import Metrics
 
 AT_REST_RECORDS: Final = 1
 """Lag of an idle partition: the marker of the last commit takes an offset too."""
 SILENCE_S: Final = 10.0
+OF_A_PARTITION: Final[tuple[GaugeName, ...]] = ("lag_records", "watermark_timestamp_seconds")
+"""Series that end when the partition is given up."""
 
 Partition = tuple[str, int]
 Clock = Callable[[], float]
@@ -59,7 +62,8 @@ class Progress:
     def behind(self, lag: Mapping[Partition, int]) -> None:
         """Show the lag of the partitions that are held, and forget those that were given up."""
         for topic, number in self._lag.keys() - lag.keys():
-            self._metrics.forget("lag_records", topic=topic, partition=str(number))
+            for name in OF_A_PARTITION:
+                self._metrics.forget(name, topic=topic, partition=str(number))
         for (topic, number), records in lag.items():
             self._metrics.gauge("lag_records", topic=topic, partition=str(number)).set(records)
         with self._lock:
