@@ -1,0 +1,1 @@
+"""Folds: what one partition of a topic adds to windows of event time, and nothing twice."""

@@ -1,0 +1,1 @@
+"""Judges: from what was counted to what it is worth and says."""
