@@ -27,8 +27,8 @@ from services.runtime.topics.files import Topic
 POLL_S: Final = 0.1
 HEARD_EVERY_S: Final = 1.0
 FORMER_LIFE_LOOKS: Final = 150
-CHANGELOG: Final = "-changelog"
-"""How the topics end that are the state of a service and nothing that happened."""
+READER: Final = "audit"
+"""Among the consumers of every topic that the ledger keeps; the others hold state alone."""
 
 log = structlog.stdlib.get_logger()
 
@@ -73,7 +73,7 @@ def sources_of(options: Options, contracts: Sequence[Topic]) -> dict[str, Source
     Raises:
         Retry: Kafka does not answer, or a topic does not exist yet.
     """
-    wanted = [topic for topic in contracts if not topic.topic.endswith(CHANGELOG)]
+    wanted = [topic for topic in contracts if READER in topic.consumers]
     known = topics(options)
     for topic in wanted:
         if topic.topic not in known:

@@ -1,7 +1,9 @@
 """From events to rows: exact, one row per entry, and never from a malformed event."""
 
 import hashlib
-from typing import Any
+import json
+import re
+from typing import Any, Final
 
 import alert_path as hospital
 import msgspec
@@ -10,21 +12,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.audit.migrate import read_migrations
 from services.audit.recorder import Source, derived
 from services.audit.rows import (
     TABLES,
     Columns,
     alerts,
+    changes,
     dead_letters,
+    feedback,
+    labels,
+    outcomes,
     patients,
     predictions,
     receipts,
+    signals,
     vitals,
 )
 from services.core.cohorts import DIMENSIONS
 from services.core.errors import Reason, Refusal
-from services.core.events import Cause, Disposition, Fate, PredictionBatch, packed, prediction_id
+from services.core.events import (
+    Action,
+    Cause,
+    Disposition,
+    Fate,
+    HourLabel,
+    PredictionBatch,
+    packed,
+    prediction_id,
+)
+from services.local.home import REPO
+from services.runtime.codec import EVENTS, Codec
 from services.runtime.ports import Record
+
+CODEC: Final = Codec(REPO / "schemas")
+EXAMPLES: Final = REPO / "schemas" / "examples"
 
 
 def _row(columns: Columns, at: int = 0) -> dict[str, Any]:
@@ -41,6 +63,7 @@ def test_every_column_of_every_event_has_as_many_rows_as_the_event_has_entries()
         assert {len(column) for column in columns.values()} == {count}
     assert {table for table, _ in TABLES.values()} == {
         "vitals", "predictions", "alerts", "receipts", "dead_letters", "patients",
+        "feedback", "outcomes", "labels", "measurements", "signals", "changes",
     }  # fmt: skip
 
 
@@ -191,3 +214,100 @@ def test_a_record_that_is_no_event_is_left_to_the_ledger_alone() -> None:
     source = Source(topic="predictions.v1", topic_id="0" * 32, phi=False, event=PredictionBatch)
     assert derived(source, Record("predictions.v1", 0, 0, 0, None, b"x"), refuse) is None
     assert derived(source, Record("predictions.v1", 0, 0, 0, None, None), refuse) is None
+
+
+def _example(path: str) -> Any:
+    stored = json.loads((EXAMPLES / path).read_text())
+    return CODEC.decode(bytes.fromhex(stored["wire"]), EVENTS[stored["event"]])
+
+
+ABOUT: Final = (
+    "feedback.v1",
+    "outcomes.v1",
+    "labelled.v1",
+    "metrics.v1",
+    "signals.v1",
+    "changes.v1",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(f"{topic}/{p.name}" for topic in ABOUT for p in (EXAMPLES / topic).glob("*.json")),
+)
+def test_a_message_about_the_models_work_has_one_row_with_the_columns_of_its_table(
+    path: str,
+) -> None:
+    event = _example(path)
+    table, rows_of = TABLES[type(event)]
+    columns = rows_of(event)
+    assert {len(column) for column in columns.values()} == {1}
+    assert set(columns) == _columns_of(table)
+
+
+def _columns_of(table: str) -> set[str]:
+    (text,) = [m.text for m in read_migrations() if m.name == "0003_watching.sql"]
+    (body,) = re.findall(rf"TABLE IF NOT EXISTS {table} \(\n(.*?)\n\) ENGINE", text, re.DOTALL)
+    names = {line.split()[0].strip("`") for line in body.splitlines()}
+    return names - {"topic", "topic_id", "partition", "offset", "index", "timestamp"}
+
+
+def test_a_label_stands_with_what_windows_counted_before() -> None:
+    row = _row(labels(_example("labelled.v1/restated.json")))
+    assert (row["label"], row["final"], row["authority"]) == (1, True, "final")
+    assert (row["before_label"], row["before_final"]) == (0, False)
+    assert {name: row[name] for name in DIMENSIONS} == {
+        **dict.fromkeys(DIMENSIONS, "unknown"),
+        "sex": "female",
+        "unit": "micu",
+    }
+
+
+def test_a_label_that_was_taken_back_is_null_and_still_has_its_row() -> None:
+    event = msgspec.structs.replace(_example("labelled.v1/restated.json"), now=None)
+    row = _row(labels(event))
+    gone = {name: row[name] for name in HourLabel.__struct_fields__}
+    assert gone == dict.fromkeys(HourLabel.__struct_fields__)
+    assert row["before_label"] == 0
+
+
+def test_what_concerns_nobody_has_zeros_for_names() -> None:
+    for row in (
+        _row(labels(_example("labelled.v1/progress.json"))),
+        _row(outcomes(_example("outcomes.v1/progress.json"))),
+    ):
+        assert (row["pseudonym"], row["encounter"]) == (bytes(16), bytes(16))
+
+
+def test_actions_and_evidence_keep_their_order() -> None:
+    answer = _example("feedback.v1/confirmed.json")
+    twice = [*answer.actions, Action(kind="lactate", at=1)]
+    row = _row(feedback(msgspec.structs.replace(answer, actions=twice)))
+    assert row["action_kinds"] == ["antibiotic", "lactate"]
+    assert row["action_times"] == [1767255300000000, 1]
+    row = _row(signals(_example("signals.v1/opened.json")))
+    assert row["evidence_names"] == ["patients", "threshold"]
+    assert row["evidence_values"] == ["57", "0.125"]
+
+
+def test_a_change_leaves_its_content_to_the_ledger() -> None:
+    row = _row(changes(_example("changes.v1/baseline.json")))
+    assert "content" not in row
+    assert (row["content_length"], row["content_sha256"]) == (2, hashlib.sha256(b"{}").digest())
+
+
+@pytest.mark.parametrize(
+    ("path", "changed"),
+    [
+        ("labelled.v1/restated.json", {"cohorts": ["female"]}),
+        ("labelled.v1/restated.json", {"pseudonym": bytes(5)}),
+        ("outcomes.v1/onset.json", {"encounter": bytes(17)}),
+    ],
+)
+def test_a_malformed_label_or_outcome_has_no_row_and_no_crash(
+    path: str, changed: dict[str, Any]
+) -> None:
+    event = msgspec.structs.replace(_example(path), **changed)
+    with pytest.raises(Refusal) as refused:
+        TABLES[type(event)][1](event)
+    assert refused.value.reason == Reason.AVRO_SYNTAX

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from whole_path import INGESTED, WholePath, until
 
+from services.audit.rows import TABLES
 from services.simulator.delivery import Pace
 from services.simulator.messages import START
 from services.simulator.people import identifiers
@@ -160,15 +161,7 @@ def places_to_search(path: Hurt) -> Iterator[tuple[str, bytes]]:
                 (r.key or b"") + (r.value or b"") + repr(r.headers).encode() for r in records
             ),
         )
-    for name in (
-        "ledger",
-        "vitals",
-        "predictions",
-        "alerts",
-        "receipts",
-        "dead_letters",
-        "patients",
-    ):
+    for name in ("ledger", *(table for table, _ in TABLES.values())):
         yield name, repr(path.sql(f"SELECT * FROM {name}")).encode()
     for service in ("gateway", "ingest", "scoring", "audit"):
         port = path.port(service)

@@ -348,7 +348,7 @@ def _own_store(address: tuple[str, int]) -> tuple[ClickHouse, str]:
 def _readable(cluster: str) -> int:
     """How many committed records Kafka holds, of every feed that ran on it."""
     options = {"bootstrap.servers": cluster}
-    names = [t.topic for t in read_topics(REPO / "schemas") if not t.topic.endswith("-changelog")]
+    names = [t.topic for t in read_topics(REPO / "schemas") if "audit" in t.consumers]
     return sum(1 for _ in scan(options, partitions_of(options, names), patience_s=30))
 
 

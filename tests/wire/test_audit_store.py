@@ -1,5 +1,6 @@
 """The ledger in the real engine: blocks that are cut off, rows that are tampered with."""
 
+import json
 import socket
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,7 +41,21 @@ SOURCES = {
         event=EVENTS[topic.event] if topic.event else None,
     )
     for number, topic in enumerate(read_topics(REPO / "schemas"))
-    if not topic.topic.endswith("-changelog")
+    if "audit" in topic.consumers
+}
+EXAMPLES = {
+    topic: [
+        bytes.fromhex(json.loads(path.read_text())["wire"])
+        for path in sorted((REPO / "schemas" / "examples" / topic).glob("*.json"))
+    ]
+    for topic in (
+        "feedback.v1",
+        "outcomes.v1",
+        "labelled.v1",
+        "metrics.v1",
+        "signals.v1",
+        "changes.v1",
+    )
 }
 CHAINS = {(source.topic_id, p): topic for topic, source in SOURCES.items() for p in (0, 1)}
 TABLE_NAMES = ["ledger", *(table for table, _ in TABLES.values())]
@@ -123,6 +138,8 @@ def _events(topic: str, number: int) -> bytes:
         "identity.v1": hospital.identity(number),
         "dlq.v1": hospital.dead_letter(at, 1),
     }
+    if topic in EXAMPLES:
+        return EXAMPLES[topic][number % len(EXAMPLES[topic])]
     return CODEC.encode(made[topic]) if topic in made else b"never to be seen here"
 
 
@@ -444,8 +461,14 @@ def _change(store: ClickHouse, statement: str) -> None:
     store.command(statement)
 
 
-DERIVED = ("vitals", "predictions", "alerts", "receipts", "patients")
-EDITED = {"patients": "updated_at"}
+DERIVED = [table for table, _ in TABLES.values() if table != "dead_letters"]
+EDITED = {
+    "patients": "updated_at",
+    "labels": "before_label",
+    "measurements": "revision",
+    "signals": "start",
+    "changes": "content_length",
+}
 
 
 def test_a_derived_row_that_was_tampered_with_is_found_and_named(
