@@ -53,7 +53,7 @@ PARTITION BY toYYYYMM(timestamp)
 ORDER BY (topic, partition, offset, `index`)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Of labelled.v1: one row per revision of an hour of an encounter. Null from `score` to `authority`: the
+-- Of labelled.v1: one row per revision of an hour of an encounter. Null from `score` to `from_start`: the
 -- hour is no longer one of this encounter. A row without names tells how far event time has come.
 CREATE TABLE IF NOT EXISTS labels (
     topic LowCardinality(String),
@@ -83,6 +83,7 @@ CREATE TABLE IF NOT EXISTS labels (
     reason LowCardinality(Nullable(String)),
     acted_at Nullable(DateTime64(6, 'UTC')) COMMENT 'earliest action told',
     authority LowCardinality(Nullable(String)) COMMENT 'who settled the label; empty: nobody yet',
+    from_start Nullable(Bool) COMMENT 'positive from the first hour of the stay: left out of lead times',
     before_above Nullable(Bool) COMMENT 'of the revision before; null where there was none',
     before_raised Nullable(Bool),
     before_first_alert Nullable(Bool),
