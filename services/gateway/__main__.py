@@ -1,9 +1,9 @@
 """`python -m services.gateway`: takes FHIR over HTTP and answers when it is durably in Kafka."""
 
-import ipaddress
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Final
 
 import structlog
@@ -15,9 +15,12 @@ from services.core.pseudonyms import parse_key
 from services.gateway.pipeline import assemble
 from services.gateway.reception.sources import Sources, read_sources
 from services.gateway.settings import GatewaySettings
+from services.runtime.codec import Codec
+from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.health import is_loopback
 from services.runtime.telemetry.logs import configure
 
 DELIVERY_TIMEOUT_S: Final = 5.0
@@ -45,10 +48,11 @@ def main() -> int:
 
 
 def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
-    sources, key = _sources(settings), _key(settings)
+    sources, key, token = _sources(settings), _key(settings), _token(settings)
     _refuse_open_door(settings, sources)
-    door = _door(settings)
-    publisher = Publisher(kafka.client_options(), delivery_timeout_s=DELIVERY_TIMEOUT_S)
+    codec, door = _codec(settings), _door(settings)
+    options = kafka.client_options()
+    publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S)
     build = Build.of("gateway")
 
     def stop() -> None:
@@ -56,7 +60,16 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
 
     server = uvicorn.Server(
         uvicorn.Config(
-            assemble(sources, key, publisher, build=build, stop=stop),
+            assemble(
+                sources,
+                key,
+                codec,
+                publisher,
+                ask=partial(partitions_of, options),
+                build=build,
+                token=token,
+                stop=stop,
+            ),
             http="httptools",
             loop="uvloop",
             ws="none",
@@ -87,6 +100,28 @@ def _key(settings: GatewaySettings) -> bytes:
         ) from None
 
 
+def _token(settings: GatewaySettings) -> str:
+    try:
+        return settings.metrics_token()
+    except OSError:
+        raise CommandError(
+            "the token cannot be read from VIGIL_METRICS_TOKEN_FILE",
+            "name a file that this service may read, or none",
+            ExitCode.CONFIGURATION,
+        ) from None
+
+
+def _codec(settings: GatewaySettings) -> Codec:
+    try:
+        return Codec(settings.schemas)
+    except (OSError, ValueError):
+        raise CommandError(
+            "the schemas cannot be read from VIGIL_SCHEMAS",
+            "start in the project's folder, or name its schemas; `vigil up` does",
+            ExitCode.CONFIGURATION,
+        ) from None
+
+
 def _sources(settings: GatewaySettings) -> Sources:
     path = settings.sources_file
     if path is None:
@@ -102,19 +137,12 @@ def _sources(settings: GatewaySettings) -> Sources:
 
 
 def _refuse_open_door(settings: GatewaySettings, sources: Sources) -> None:
-    if not _is_loopback(settings.gateway_host) and not sources.guarded:
+    if not is_loopback(settings.gateway_host) and not sources.guarded:
         raise CommandError(
             "the gateway would listen beyond this machine and know nobody",
             "give each source a token in VIGIL_SOURCES_FILE, or set VIGIL_GATEWAY_HOST=127.0.0.1",
             ExitCode.CONFIGURATION,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _door(settings: GatewaySettings) -> socket.socket:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Final
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,8 +22,15 @@ from services.gateway.reception.answers import (
     problem,
 )
 from services.gateway.reception.body import MAX_BYTES
-from services.gateway.reception.contract import FHIR_ROUTE, HEALTH_ROUTES, TICK_ROUTE
+from services.gateway.reception.contract import (
+    FEEDBACK_ROUTE,
+    FHIR_ROUTE,
+    HEALTH_ROUTES,
+    OUTCOME_ROUTE,
+    TICK_ROUTE,
+)
 from services.gateway.reception.desk import Admitted, Desk
+from services.gateway.reception.hearing import Heard, Hearing
 from services.runtime.ports import Output
 from services.runtime.telemetry.health import JSON, Health
 from services.runtime.telemetry.metrics import Metrics
@@ -35,12 +43,19 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def make_app(
-    desk: Desk, deliver: Deliver, *, health: Health, metrics: Metrics, lifespan: Lifespan
+    desk: Desk,
+    hearing: Hearing,
+    deliver: Deliver,
+    *,
+    health: Health,
+    metrics: Metrics,
+    lifespan: Lifespan,
 ) -> FastAPI:
     """Put the routes together.
 
     Args:
         desk: turns requests into records.
+        hearing: turns answers and outcomes into records.
         deliver: the way to Kafka.
         health: answers operators.
         metrics: where requests are counted.
@@ -49,7 +64,8 @@ def make_app(
     app = FastAPI(
         title="Vigil gateway",
         version=health.build.version,
-        description="Takes FHIR resources and answers when they are durably stored.",
+        description="Takes FHIR resources, answers to alerts and outcomes; answers when they are "
+        "durably stored.",
         lifespan=lifespan,
         docs_url=None,  # its page would call a content network
         redoc_url=None,
@@ -58,6 +74,13 @@ def make_app(
     for kind in (Rejected, Retry, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, answer_failure)
 
+    _take_messages(app, desk, deliver, metrics)
+    _take_answers(app, desk, hearing, deliver)
+    _tell_health(app, health)
+    return app
+
+
+def _take_messages(app: FastAPI, desk: Desk, deliver: Deliver, metrics: Metrics) -> None:
     async def answer(admitted: Admitted) -> Response:
         name, record = admitted
         await deliver(record)
@@ -74,13 +97,32 @@ def make_app(
         source = desk.identify(request.headers)
         return await answer(desk.tick(source, await whole_body(request)))
 
+
+def _take_answers(app: FastAPI, desk: Desk, hearing: Hearing, deliver: Deliver) -> None:
+    async def answer(heard: Heard) -> Response:
+        await asyncio.gather(*(deliver(record) for record in heard.records))
+        return Response(msgspec.json.encode({"id": heard.name}), 202, media_type=JSON)
+
+    @app.post("/feedback", **FEEDBACK_ROUTE)
+    async def feedback(request: Request) -> Response:
+        source = desk.identify(request.headers)
+        body = await whole_body(request)
+        return await answer(hearing.feedback(desk.arrival(source, request.headers), body))
+
+    @app.post("/outcomes", **OUTCOME_ROUTE)
+    async def outcomes(request: Request) -> Response:
+        source = desk.identify(request.headers)
+        body = await whole_body(request)
+        return await answer(hearing.outcome(desk.arrival(source, request.headers), body))
+
+
+def _tell_health(app: FastAPI, health: Health) -> None:
     async def ask_health(request: Request) -> Response:
-        told = health.answer(request.url.path)
+        told = health.answer(request.url.path, request.headers.get("authorization", ""))
         return Response(told.body, told.status, media_type=told.content_type)
 
     for path, described in HEALTH_ROUTES.items():
         app.get(path, **described)(ask_health)
-    return app
 
 
 async def whole_body(request: Request) -> bytes:

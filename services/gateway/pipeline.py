@@ -1,7 +1,8 @@
 """The flow: a request comes to the desk, its record goes out, and only then it is answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from os import urandom
 from time import monotonic, time_ns
@@ -14,8 +15,10 @@ from services.core.errors import Retry
 from services.gateway.app import make_app
 from services.gateway.outbox import Outbox
 from services.gateway.reception.desk import Desk
+from services.gateway.reception.hearing import FEEDBACK, OUTCOMES, Hearing
 from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources
+from services.runtime.codec import Codec
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import Health
@@ -23,23 +26,40 @@ from services.runtime.telemetry.metrics import Metrics
 
 TICK_EVERY_S: Final = 10.0
 FLUSH_S: Final = 6.0
+ASK_EVERY_S: Final = 2.0
+
+AskPartitions = Callable[[list[str]], list[tuple[str, int]]]
+"""Lists every partition of topics; may block, raises Retry when the cluster does not say."""
 
 log = structlog.stdlib.get_logger()
 
 
-def assemble(
-    sources: Sources, key: bytes, publisher: Publisher, *, build: Build, stop: Callable[[], None]
+def assemble(  # noqa: PLR0913 - a gateway has as many sides
+    sources: Sources,
+    key: bytes,
+    codec: Codec,
+    publisher: Publisher,
+    *,
+    ask: AskPartitions,
+    build: Build,
+    token: str,
+    stop: Callable[[], None],
 ) -> FastAPI:
     """Put the gateway together.
 
     Args:
         sources: who may send.
         key: the pseudonym key.
+        codec: writes answers and outcomes.
         publisher: the way to Kafka.
+        ask: tells the partitions of topics.
         build: which program this is.
+        token: what one must show to see the metrics.
         stop: ends the process when the publisher is broken for good.
     """
     desk = Desk(sources, key, clock=lambda: time_ns() // 1000, randomness=urandom)
+    partitions: dict[str, int] = {}
+    hearing = Hearing(key, codec.encode, partitions)
     outbox = Outbox(publisher, TOPIC, monotonic)
     metrics = Metrics(build)
     metrics.gauge("unconfirmed_records").set_function(lambda: outbox.waiting)
@@ -53,15 +73,40 @@ def assemble(
 
     @asynccontextmanager
     async def beside_requests(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(watch()), asyncio.create_task(tick(desk, outbox, metrics))]
+        tasks = [
+            asyncio.create_task(watch()),
+            asyncio.create_task(tick(desk, outbox, metrics)),
+            asyncio.create_task(learn(partitions, ask)),
+        ]
         yield
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         log.info("stopped", records_left=outbox.flush(FLUSH_S))
 
-    health = Health(build, metrics, outbox.ready)
-    return make_app(desk, outbox.deliver, health=health, metrics=metrics, lifespan=beside_requests)
+    health = Health(build, metrics, outbox.ready, token)
+    return make_app(
+        desk,
+        hearing,
+        outbox.deliver,
+        health=health,
+        metrics=metrics,
+        lifespan=beside_requests,
+    )
+
+
+async def learn(partitions: MutableMapping[str, int], ask: AskPartitions) -> None:
+    """Learn once how many partitions the topics of answers and outcomes have: it never changes."""
+    topics = [FEEDBACK, OUTCOMES]
+    while not partitions:
+        try:
+            partitions.update(_counts(await asyncio.to_thread(ask, topics)))
+        except Retry:
+            await asyncio.sleep(ASK_EVERY_S)
+
+
+def _counts(partitions: list[tuple[str, int]]) -> Mapping[str, int]:
+    return Counter(topic for topic, _ in partitions)
 
 
 async def tick(desk: Desk, outbox: Outbox, metrics: Metrics) -> None:

@@ -9,12 +9,15 @@ import pytest
 from fastapi import FastAPI
 
 from services.core.errors import Retry
+from services.core.events import Feedback
 from services.gateway.app import make_app
 from services.gateway.outbox import STUCK_S, Outbox
 from services.gateway.reception.body import MAX_BYTES
 from services.gateway.reception.desk import Desk
+from services.gateway.reception.hearing import Hearing
 from services.gateway.reception.sources import Source, Sources
 from services.local.home import REPO
+from services.runtime.codec import Codec
 from services.runtime.kafka.publisher import Delivered
 from services.runtime.ports import Output
 from services.runtime.telemetry.build import Build
@@ -22,6 +25,7 @@ from services.runtime.telemetry.health import Health
 from services.runtime.telemetry.metrics import Metrics
 
 BUILD = Build(service="gateway", version="1.2.3", revision="abc", python="3.11.0")
+CODEC = Codec(REPO / "schemas")
 FHIR = {"Content-Type": "application/fhir+json"}
 EXAMPLES = sorted((REPO / "schemas/examples/fhir.raw.v1").glob("[!t]*.json"))
 RESOURCE = b'{"resourceType":"Patient","name":[{"family":"Mxyzptlk"}]}'
@@ -33,11 +37,13 @@ class Gateway:
     def __init__(self, known: list[Source] | None = None) -> None:
         self.log: list[Output] = []
         self.away = False
+        self.partitions = {"feedback.v1": 4, "outcomes.v1": 4}
         self.metrics = Metrics(BUILD)
         desk = Desk(Sources(known), b"k" * 32, clock=lambda: 1, randomness=bytes)
         health = Health(BUILD, self.metrics, lambda: (not self.away, "away" * self.away))
+        hearing = Hearing(b"k" * 32, CODEC.encode, self.partitions)
         self.app = make_app(
-            desk, self._deliver, health=health, metrics=self.metrics, lifespan=nothing
+            desk, hearing, self._deliver, health=health, metrics=self.metrics, lifespan=nothing
         )
 
     async def _deliver(self, record: Output) -> None:
@@ -197,6 +203,7 @@ def test_an_error_of_ours_is_told_without_its_text(gateway: Gateway) -> None:
 
     gateway.app = make_app(
         Desk(Sources(None), b"k" * 32, clock=lambda: 1, randomness=bytes),
+        Hearing(b"k" * 32, CODEC.encode, {}),
         broken,
         health=Health(BUILD, gateway.metrics, lambda: (True, "")),
         metrics=gateway.metrics,
@@ -231,7 +238,75 @@ def test_the_contract_tells_every_answer_and_both_media_types(gateway: Gateway) 
     assert set(fhir["responses"]) == told
     assert set(fhir["requestBody"]["content"]) == {"application/fhir+json", "application/json"}
     assert fhir["responses"]["503"]["headers"].keys() == {"Retry-After"}
-    assert set(paths) == {"/fhir", "/ticks", "/livez", "/readyz", "/metrics", "/version"}
+    answers = {"/feedback", "/outcomes"}
+    for path in answers:
+        assert set(paths[path]["post"]["responses"]) == told
+    operators = {"/livez", "/readyz", "/metrics", "/version"}
+    assert set(paths) == {"/fhir", "/ticks"} | answers | operators
+
+
+ANSWER = {
+    "id": "fb-1",
+    "alert_id": "20d3-2-10@1e6ed65d77d6",
+    "verdict": "confirmed",
+    "answered_at": "2026-01-01T09:00:00Z",
+}
+TOLD = {"id": "p-1", "complete_through": "2026-01-01T09:00:00Z"}
+AT_TEN = {"Vigil-Source": "west", "Vigil-Time": "2026-01-01T10:00:00Z"}
+
+
+def test_an_answer_is_stored_with_the_time_that_its_source_declares(gateway: Gateway) -> None:
+    response = gateway.post(json.dumps(ANSWER), "/feedback", **AT_TEN)
+    assert (response.status_code, response.json()) == (202, {"id": "fb-1"})
+    (record,) = gateway.log
+    told = CODEC.decode(record.value or b"", Feedback)
+    assert (told.source, told.received_at, told.accepted_at) == ("west", 1767261600000000, 1)
+
+
+def test_progress_is_answered_when_every_partition_holds_it(gateway: Gateway) -> None:
+    response = gateway.post(json.dumps(TOLD), "/outcomes", **AT_TEN)
+    assert (response.status_code, response.json()) == (202, {"id": "p-1"})
+    assert sorted(record.partition or 0 for record in gateway.log) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/feedback", ANSWER), ("/outcomes", TOLD)])
+def test_no_answer_is_taken_that_is_not_stored(
+    gateway: Gateway, path: str, body: dict[str, str]
+) -> None:
+    gateway.away = True
+    assert gateway.post(json.dumps(body), path, **AT_TEN).status_code == 503
+    gateway.away = False
+    gateway.partitions.clear()
+    response = gateway.post(json.dumps(body), path, **AT_TEN)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert gateway.log == []
+
+
+@pytest.mark.parametrize("path", ["/feedback", "/outcomes"])
+def test_a_refusal_beside_fhir_is_a_problem_that_a_program_can_read(
+    gateway: Gateway, path: str
+) -> None:
+    response = gateway.post(b'{"Mxyzptlk":1}', path)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert (problem["status"], problem["place"]) == (400, "body")
+    assert problem["reason"] in {"FIELD_UNKNOWN", "FIELD_MISSING"}
+    assert problem["detail"] == f"{problem['reason']} at body"
+    assert b"Mxyzptlk" not in response.content
+
+
+@pytest.mark.parametrize("path", ["/feedback", "/outcomes"])
+def test_who_answers_is_identified_as_who_sends(path: str) -> None:
+    guarded = Gateway([Source(id="west", token_sha256="a" * 64)])
+    assert guarded.post(json.dumps(ANSWER), path).status_code == 401
+
+
+def test_a_source_that_only_answers_is_not_ticked_for() -> None:
+    door = Desk(Sources(None), b"k" * 32, clock=lambda: 1, randomness=bytes)
+    headers = {"content-type": "application/json", "vigil-source": "west"}
+    assert door.arrival(door.identify(headers), headers) == ("west", 1, 1)
+    assert door.due_ticks() == []
 
 
 class Slow:

@@ -16,7 +16,10 @@ MEANINGS: Final = {
     405: ("not-supported", "This address does not take this method."),
     408: ("timeout", "The message did not arrive in time."),
     413: ("too-long", "The message is longer than 1 MiB: send fewer entries at a time."),
-    415: ("not-supported", "Send application/fhir+json, in UTF-8 and not compressed."),
+    415: (
+        "not-supported",
+        "Send application/fhir+json or application/json, in UTF-8, not compressed.",
+    ),
     500: ("exception", "The gateway failed; nothing is known to be stored. Send again."),
     503: ("transient", "The message could not be stored for now. Send again."),
 }
@@ -36,7 +39,7 @@ class Rejected(Exception):  # noqa: N818 - an answer, not a fault of ours
     Args:
         status: HTTP status, one of MEANINGS.
         place: what is wrong and where, such as `byte 17`; never a value.
-        reason: a code of `services.core.errors.Reason`, where one fits.
+        reason: a code of `services.core.errors.Reason` or `forms.Fault`, where one fits.
     """
 
     def __init__(self, status: int, place: str = "", reason: str = "") -> None:
@@ -64,6 +67,8 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str
     status: int
     detail: str = ""
+    reason: str = ""  # for programs: the parts of `detail`
+    place: str = ""
 
 
 def operation_outcome(rejected: Rejected) -> bytes:
@@ -79,7 +84,13 @@ def problem(rejected: Rejected) -> bytes:
     """Tell it as problem details."""
     _, meaning = MEANINGS[rejected.status]
     return msgspec.json.encode(
-        _Problem(title=meaning, status=rejected.status, detail=_diagnostics(rejected))
+        _Problem(
+            title=meaning,
+            status=rejected.status,
+            detail=_diagnostics(rejected),
+            reason=rejected.reason,
+            place=rejected.place,
+        )
     )
 
 

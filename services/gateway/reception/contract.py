@@ -2,7 +2,10 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from services.gateway.reception.answers import FHIR, HEADERS, MEANINGS, PROBLEM
+from services.gateway.reception.forms import Answer, Progress, Told
 from services.gateway.reception.sources import SOURCE_ID
 
 JSON: Final = "application/json"
@@ -12,6 +15,11 @@ _ACCEPTED: Final = {
     "type": "object",
     "required": ["ingest_id"],
     "properties": {"ingest_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+}
+_HEARD: Final = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": {"type": "string", "description": "The sender's own id of it."}},
 }
 _OUTCOME: Final = {
     "type": "object",
@@ -28,6 +36,8 @@ _PROBLEM: Final = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "reason": {"type": "string", "description": "A code."},
+        "place": {"type": "string", "description": "Where in the message; never a value."},
     },
 }
 _RESOURCE: Final = {
@@ -57,7 +67,7 @@ _TEXT: Final = {"schema": {"type": "string"}}
 _REFUSALS: Final = (400, 401, 403, 408, 413, 415, 500, 503)
 
 
-def _responses(media_type: str, schema: Route) -> dict[int, Route]:
+def _responses(media_type: str, schema: Route, accepted: Route = _ACCEPTED) -> dict[int, Route]:
     refused: dict[int, Route] = {
         status: {
             "description": MEANINGS[status][1],
@@ -66,11 +76,11 @@ def _responses(media_type: str, schema: Route) -> dict[int, Route]:
         }
         for status in _REFUSALS
     }
-    accepted = {
+    held = {
         "description": "Every in-sync replica holds the message.",
-        "content": {JSON: {"schema": _ACCEPTED}},
+        "content": {JSON: {"schema": accepted}},
     }
-    return {202: accepted, **refused}
+    return {202: held, **refused}
 
 
 def _body(*media_types: str, schema: Route) -> Route:
@@ -96,6 +106,39 @@ TICK_ROUTE: Final[Route] = {
     "response_model": None,
     "responses": _responses(PROBLEM, _PROBLEM),
     "openapi_extra": _body(JSON, schema=_TICK),
+}
+
+
+def _schema(form: type[msgspec.Struct]) -> Route:
+    """Give the schema of a form in one piece: a contract has no place for parts of ours."""
+    schema = msgspec.json.schema(form)
+    joined: Route = _joined({"$ref": schema["$ref"]}, schema["$defs"])
+    return joined
+
+
+def _joined(schema: Any, parts: dict[str, Route]) -> Any:
+    if isinstance(schema, list):
+        return [_joined(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _joined(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _joined(each, parts) for name, each in schema.items()}
+
+
+FEEDBACK_ROUTE: Final[Route] = {
+    "summary": "Answer an alert.",
+    "status_code": 202,
+    "response_model": None,
+    "responses": _responses(PROBLEM, _PROBLEM, _HEARD),
+    "openapi_extra": _body(JSON, schema=_schema(Answer)),
+}
+OUTCOME_ROUTE: Final[Route] = {
+    "summary": "Tell what became of an encounter, or up to which time all onsets are told.",
+    "status_code": 202,
+    "response_model": None,
+    "responses": _responses(PROBLEM, _PROBLEM, _HEARD),
+    "openapi_extra": _body(JSON, schema={"oneOf": [_schema(Told), _schema(Progress)]}),
 }
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from services.gateway.reception.answers import Rejected
 from services.gateway.reception.body import check_object, media_type
+from services.gateway.reception.hearing import Arrival
 from services.gateway.reception.records import TICK, Envelope, affinity, ingest_id
 from services.gateway.reception.sources import Source, Sources
 from services.gateway.reception.times import declared_at, tick_of, ticked_at
@@ -56,12 +57,22 @@ class Desk:
             Rejected: the body is no JSON object, or the declared time no time.
         """
         check_object(body)
-        declared = headers.get("vigil-time") if source.clock == "declared" else None
-        received_at = None if declared is None else declared_at(declared)
+        received_at = _declared(source, headers)
         self._hear(source)
         envelope = self._envelope(source, media_type(headers), received_at=received_at)
         key = affinity(body, self._key, source=source.id) or envelope.ingest_id.encode()
         return envelope.ingest_id, envelope.around(body, key=key)
+
+    def arrival(self, source: Source, headers: Headers) -> Arrival:
+        """Say when something came that is no message about a patient's state.
+
+        Its source is not heard of by it: who only answers has no feed that could fall silent.
+
+        Raises:
+            Rejected: the declared time is none.
+        """
+        now, declared = self._clock(), _declared(source, headers)
+        return Arrival(source.id, now if declared is None else declared, now)
 
     def tick(self, source: Source, body: bytes) -> Admitted:
         """Receive the time of a source.
@@ -100,3 +111,8 @@ class Desk:
         # A source that once declared its time never gets the gateway's.
         if known is None or known.clock == "gateway":
             self._heard[source.id] = source
+
+
+def _declared(source: Source, headers: Headers) -> int | None:
+    declared = headers.get("vigil-time") if source.clock == "declared" else None
+    return None if declared is None else declared_at(declared)

@@ -26,7 +26,7 @@ def declared_at(text: str) -> int:
         Rejected: it is none (400).
     """
     try:
-        return _microseconds(msgspec.convert(text, Instant))
+        return microseconds(msgspec.convert(text, Instant))
     except msgspec.ValidationError:
         raise Rejected(400, "header Vigil-Time", Reason.TIME_FORMAT) from None
 
@@ -38,7 +38,7 @@ def ticked_at(body: bytes) -> int:
         Rejected: it has none (400).
     """
     try:
-        return _microseconds(_TICK.decode(body).time)
+        return microseconds(_TICK.decode(body).time)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Rejected(400, "time", Reason.TIME_FORMAT) from None
 
@@ -48,5 +48,6 @@ def tick_of(at_us: int) -> bytes:
     return msgspec.json.encode(_Tick(EPOCH + timedelta(microseconds=at_us)))
 
 
-def _microseconds(instant: datetime) -> int:
+def microseconds(instant: datetime) -> int:
+    """Count microseconds since the epoch."""
     return (instant - EPOCH) // timedelta(microseconds=1)
