@@ -34,10 +34,16 @@ CounterName = Literal[
     "entries_total",
     "predictions_total",
     "alerts_total",
+    "joined_total",
     "ledger_rows_total",
     "requests_total",
     "request_body_bytes_total",
     "ticks_total",
+    "tallies_total",
+    "windows_total",
+    "measurements_total",
+    "signals_total",
+    "baselines_total",
 ]
 GaugeName = Literal[
     "lag_records",
@@ -45,6 +51,7 @@ GaugeName = Literal[
     "restored_rows",
     "unconfirmed_records",
     "ready",
+    "open_signals",
 ]
 HistogramName = Literal[
     "transaction_seconds",
@@ -93,6 +100,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         meaning="Steps of alerts by unit: raised, escalated, cleared, withdrawn.",
         labels=("unit", "outcome"),
     ),
+    "joined_total": Metric(
+        meaning="What labelling took in, by topic: taken, held, repeated, conflict, too_late, ….",
+        labels=("service", "topic", "outcome"),
+    ),
     "ledger_rows_total": Metric(
         meaning="Rows that the ledger's store confirmed, by topic of origin.",
         labels=("service", "topic"),
@@ -107,6 +118,26 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
     ),
     "ticks_total": Metric(
         meaning="Ticks sent on behalf of sources whose clock is the gateway's.",
+        labels=("service", "outcome"),
+    ),
+    "tallies_total": Metric(
+        meaning="Tallies of windows published, restated ones too.",
+        labels=("service",),
+    ),
+    "windows_total": Metric(
+        meaning="Windows that were stated for the first time.",
+        labels=("service",),
+    ),
+    "measurements_total": Metric(
+        meaning="Measurements published by state, restated ones too; the reason is the metric.",
+        labels=("service", "outcome", "reason"),
+    ),
+    "signals_total": Metric(
+        meaning="Steps of signals published: opened, changed, closed; the reason is the metric.",
+        labels=("service", "outcome", "reason"),
+    ),
+    "baselines_total": Metric(
+        meaning="Baselines that a change put into use: taken, or refused as unusable.",
         labels=("service", "outcome"),
     ),
 }
@@ -132,6 +163,10 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     "ready": Metric(
         meaning="1 while the service makes progress, else 0.",
         labels=("service",),
+    ),
+    "open_signals": Metric(
+        meaning="Signals that stand open by severity; the reason is the metric they came of.",
+        labels=("service", "reason", "feature", "cohort", "outcome"),
     ),
 }
 """What goes up and down."""

@@ -1,0 +1,69 @@
+"""`python -m services.labelling`: predictions, alerts, answers and outcomes to labelled.v1."""
+
+import sys
+
+from services.core.errors import CommandError, ExitCode, Reason
+from services.core.labels import Rule
+from services.core.windows import HOUR
+from services.labelling.outputs import CHANGELOG, INPUTS, LABELLED
+from services.labelling.pipeline import Joined, Labeller, Labelling
+from services.labelling.settings import LabellingSettings
+from services.runtime.codec import Codec
+from services.runtime.kafka import admin
+from services.runtime.kafka.client import Options
+from services.runtime.service import run
+from services.runtime.settings import KafkaSettings
+from services.runtime.telemetry.metrics import Metrics
+from services.runtime.worker import MakeTask, Plan
+
+
+def main() -> int:
+    """Read the settings, then label until told to stop."""
+    settings = LabellingSettings()
+    options = KafkaSettings().client_options()
+    plan = Plan(
+        service="labelling", instance=settings.instance, inputs=INPUTS, changelog=CHANGELOG
+    )
+    return run(plan, options, settings, lambda metrics: tasks(settings, options, metrics))
+
+
+def tasks(settings: LabellingSettings, options: Options, metrics: Metrics) -> MakeTask:
+    """Give the maker of tasks.
+
+    Raises:
+        CommandError: a topic is missing, or they have different numbers of partitions.
+    """
+    _check_partitions(options)
+    rule = Rule(lag=round(settings.label_lag_h * HOUR))
+    labeller = Labeller(codec=Codec(settings.schemas), rule=rule, joined=counting(metrics))
+    return lambda partition: Labelling(partition, labeller)
+
+
+def _check_partitions(options: Options) -> None:
+    """Everything of a stay meets in one partition number only where all topics have as many."""
+    topics = (*INPUTS, LABELLED, CHANGELOG)
+    found = admin.partitions_of(options, list(topics))
+    many = {topic: sum(1 for name, _ in found if name == topic) for topic in topics}
+    if len(set(many.values())) > 1 or not all(many.values()):
+        raise CommandError(
+            f"The topics of labelling do not have one number of partitions: {many}.",
+            "Run `vigil topics apply`; it says which topic is in the way.",
+            ExitCode.CONFIGURATION,
+        )
+
+
+def counting(metrics: Metrics) -> Joined:
+    """Count what became of records, and dead letters by reason."""
+    reasons = frozenset(Reason)
+
+    def joined(topic: str, outcome: str) -> None:
+        if outcome in reasons:
+            metrics.counter("dead_letters_total", reason=outcome).inc()
+            outcome = "dead"
+        metrics.counter("joined_total", topic=topic, outcome=outcome).inc()
+
+    return joined
+
+
+if __name__ == "__main__":
+    sys.exit(main())
