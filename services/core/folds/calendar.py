@@ -55,7 +55,17 @@ class Calendar:
 
     def changed(self, start: int) -> None:
         """Hear that a window took something; the following one counts who is new by it."""
-        self._stale |= {start, start + self.length}
+        self.restate(start)
+        self.restate(start + self.length)
+
+    def restate(self, start: int) -> None:
+        """Have a window's tally published again, once the window is closed."""
+        self._stale.add(start)
+
+    @property
+    def turned(self) -> bool:
+        """Whether the watermark has entered another hour since something was asked to be due."""
+        return self._turned
 
     def advance(self, watermark: int | None, offset: int) -> None:
         """Move on to an event's watermark, µs, after the event was counted."""
@@ -64,7 +74,7 @@ class Calendar:
             return
         if self.watermark is None:
             self._begin(watermark)
-        self._turned |= self.watermark is None or watermark // HOUR != self.watermark // HOUR
+        self._turned |= watermark // HOUR != (self.watermark or 0) // HOUR
         self.watermark = watermark
 
     def _begin(self, watermark: int) -> None:
@@ -97,7 +107,8 @@ class Calendar:
     def load(self, row: bytes) -> None:
         """Take the state; each closed window that is still restated is due once more.
 
-        It may have changed, or not been published, before the process ended.
+        It may have changed since it was published. Not before the watermark enters another hour:
+        so the same is published as by a process that never ended.
         """
         self.mark, watermark, first, self._told = _ROW.unpack(row)
         self.watermark = None if watermark == _NONE else watermark
@@ -109,4 +120,3 @@ class Calendar:
             window.start
             for window in windows_between(max(self.first, oldest.start), self._told, self.length)
         }
-        self._turned = True
