@@ -48,6 +48,7 @@ class Sent:
         repeated: requests sent again; a lost answer may have made a second record.
         entries: entries of the accepted messages.
         observations: Observations among those entries.
+        by_route: accepted messages by where the gateway takes them.
         ticks: acknowledged ticks.
         reached: event time up to which everything is acknowledged.
         stopped: whether the caller stopped it before the stream's end.
@@ -61,6 +62,7 @@ class Sent:
     repeated: int = 0
     entries: int = 0
     observations: int = 0
+    by_route: Counter[str] = field(default_factory=Counter)
     ticks: int = 0
     reached: datetime | None = None
     stopped: bool = False
@@ -77,6 +79,7 @@ class Sent:
             "repeated": self.repeated,
             "entries": self.entries,
             "observations": self.observations,
+            "by_route": dict(sorted(self.by_route.items())),
             "ticks": self.ticks,
             "reached": instant(self.reached) if self.reached else None,
             "stopped": self.stopped,

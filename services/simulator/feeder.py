@@ -176,14 +176,15 @@ class _Feeder:
         if self._abandoned:
             return
         self.sent.sent += 1
-        headers = _headers(message.source, message.time, "application/fhir+json")
+        headers = headers_of(message.source, message.time, message.content_type)
         began_s = self._now_s()
-        status = await door.post("/fhir", message.body, headers)
+        status = await door.post(message.route, message.body, headers)
         self.sent.latencies_ms.append((self._now_s() - began_s) * 1000)
         if status == ACCEPTED:
             self.sent.accepted += 1
             self.sent.entries += message.entries
             self.sent.observations += message.observations
+            self.sent.by_route[message.route] += 1
         else:
             self.sent.refused[status] += 1
 
@@ -202,7 +203,7 @@ class _Feeder:
     async def _say_time(self, span: _Span, door: Door) -> None:
         body = msgspec.json.encode({"time": instant(span.end)})
         for source in sorted(span.sources):
-            headers = _headers(source, span.end, "application/json")
+            headers = headers_of(source, span.end, "application/json")
             status = await door.post("/ticks", body, headers)
             if not _OK <= status < _NOT_OK:
                 raise _tick_refused(status)
@@ -223,7 +224,8 @@ class _Feeder:
         return asyncio.get_running_loop().time()
 
 
-def _headers(source: str, time: datetime, content_type: str) -> dict[str, str]:
+def headers_of(source: str, time: datetime, content_type: str) -> dict[str, str]:
+    """Give the headers by which a source tells who it is, when it sends, and what."""
     return {"Content-Type": content_type, "Vigil-Source": source, "Vigil-Time": instant(time)}
 
 

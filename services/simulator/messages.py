@@ -7,6 +7,10 @@ import msgspec
 
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)
 """Event-world time at which patients begin to arrive unless told otherwise: a Monday."""
+FHIR: Final = "/fhir"
+"""Where the gateway takes messages about patients."""
+OUTCOMES: Final = "/outcomes"
+"""Where the gateway takes what became of patients."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,8 +21,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         time: event-world time at which the sender sends it.
         lane: messages of one lane arrive in the order of the stream; usually the patient.
         body: the request's body.
-        entries: entries in it: those of a Bundle, or 1.
+        entries: FHIR entries in it: those of a Bundle, or 1; none of what is no FHIR.
         observations: how many of the entries are Observations.
+        route: where the gateway takes it.
     """
 
     source: str
@@ -27,6 +32,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     entries: int
     observations: int = 0
+    route: str = FHIR
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body."""
+        return "application/fhir+json" if self.route == FHIR else "application/json"
 
 
 def instant(time: datetime) -> str:

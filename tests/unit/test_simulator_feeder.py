@@ -12,7 +12,7 @@ import pytest
 from services.core.errors import CommandError, ExitCode
 from services.simulator.delivery import Pace, Sent
 from services.simulator.feeder import feed
-from services.simulator.messages import Message, instant
+from services.simulator.messages import OUTCOMES, Message, instant
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 Answer = Callable[[str, dict[str, str], bytes], Awaitable[tuple[int, dict[str, str]] | None]]
@@ -122,6 +122,24 @@ def test_the_headers_name_source_time_and_type() -> None:
     ]
     assert served.arrived[0][1] == instant(START)
     assert json.loads(served.arrived[1][2]) == {"time": instant(START)}
+
+
+def test_what_is_no_fhir_goes_its_own_way_and_has_no_entries() -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def look(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        del body
+        seen.append((path, headers["content-type"]))
+        return 202, {}
+
+    outcome = Message(
+        source="west", time=START, lane="registry", body=b"{}", entries=0, route=OUTCOMES
+    )
+    sent, _ = run(look, [outcome, message(0)], Pace())
+    assert ("/outcomes", "application/json") in seen
+    assert (sent.accepted, sent.entries) == (2, 3)
+    assert sent.by_route == {"/fhir": 1, "/outcomes": 1}
+    assert sent.summary()["by_route"] == {"/fhir": 1, "/outcomes": 1}
 
 
 def test_a_patients_order_is_kept_by_a_gateway_that_answers_out_of_turn() -> None:
