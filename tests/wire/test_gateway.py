@@ -10,23 +10,41 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 import httpx
+import msgspec
+import numpy as np
 import pytest
 
 from services.core.errors import ExitCode
+from services.core.events import Alert, Feedback, Outcome, Step
+from services.core.pseudonyms import encounter_pseudonym
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.local.ports import free_port
+from services.runtime.codec import Codec
 from services.runtime.kafka.admin import create_topic, partitions_of, topics
+from services.runtime.kafka.publisher import Publisher
 from services.runtime.kafka.reader import scan
-from services.runtime.ports import Record
+from services.runtime.ports import Output, Record
+from services.simulator.answering import Answering, Stack
+from services.simulator.clinicians import Clinicians
+from services.simulator.messages import START
+from services.simulator.truth import Truth
+from services.simulator.ward import Course, Ward
 
 pytestmark = pytest.mark.wire
 TOPIC = "fhir.raw.v1"
+HEARD = ("alerts.v1", "feedback.v1", "outcomes.v1")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEY = bytes.fromhex("5a" * 32)
+CODEC = Codec(REPO / "schemas")
+AT_TEN = {"Vigil-Source": "west", "Vigil-Time": "2026-01-01T10:00:00Z"}
 DEADLINE_S = 60.0
 SECRET = "Mxyzptlk"  # noqa: S105 - a name that must never be repeated
 
@@ -72,6 +90,10 @@ class Gateway:
             return httpx.get(f"{self.url}/readyz").status_code == 200
         return False
 
+    def hears(self) -> bool:
+        answer = httpx.post(f"{self.url}/outcomes", json=through("a"), headers=AT_TEN)
+        return answer.status_code == 202
+
     def await_ready(self) -> None:
         eventually(self.ready, "the gateway did not become ready")
 
@@ -113,13 +135,17 @@ class Senders:
             self.retry_after.add(answer.headers.get("retry-after"))
 
 
+def through(name: str) -> dict[str, object]:
+    return {"id": name, "complete_through": "2026-01-01T09:00:00Z"}
+
+
 def observation(subject: str) -> dict[str, object]:
     return {"resourceType": "Observation", "subject": {"reference": f"Patient/{subject}"}}
 
 
-def log_of(bootstrap: str) -> list[Record]:
+def log_of(bootstrap: str, topic: str = TOPIC) -> list[Record]:
     options = {"bootstrap.servers": bootstrap}
-    return list(scan(options, partitions_of(options, [TOPIC]), patience_s=20))
+    return list(scan(options, partitions_of(options, [topic]), patience_s=20))
 
 
 def times_in(records: list[Record], ids: list[str]) -> Counter[int]:
@@ -127,17 +153,18 @@ def times_in(records: list[Record], ids: list[str]) -> Counter[int]:
     return Counter(held[name] for name in ids)
 
 
-def prepare(bootstrap: str) -> None:
+def prepare(bootstrap: str, names: Iterable[str] = (TOPIC,)) -> None:
     options = {"bootstrap.servers": bootstrap}
-    if TOPIC not in topics(options):
-        create_topic(options, TOPIC, partitions=4, config={"max.message.bytes": "2097152"})
+    for name in set(names) - set(topics(options)):
+        create_topic(options, name, partitions=4, config={"max.message.bytes": "2097152"})
 
 
 @pytest.fixture(scope="module")
 def gateway(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    prepare(kafka)
+    prepare(kafka, [TOPIC, *HEARD])
     with Gateway(kafka, tmp_path_factory.mktemp("gateway")) as running:
         running.await_ready()
+        eventually(running.hears, "the gateway did not learn of the topics of answers")
         yield running
 
 
@@ -269,6 +296,8 @@ def test_a_gateway_without_kafka_lives_and_is_not_ready(tmp_path: Path) -> None:
         assert "Kafka" in answer.json()["why"]
         posted = httpx.post(f"{gateway.url}/fhir", json=observation("made-up-1"), timeout=30)
         assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
+        posted = httpx.post(f"{gateway.url}/outcomes", json=through("a"), headers=AT_TEN)
+        assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
 
 
 def alive(url: str) -> bool:
@@ -292,3 +321,118 @@ def test_tokens_tell_sources_apart(kafka: str, tmp_path: Path) -> None:
         name = answer.json()["ingest_id"].encode()
     (record,) = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] == name]
     assert dict(record.headers)["source"] == b"west"
+
+
+def test_an_answer_reaches_the_partition_of_its_alert_each_time_it_is_sent(
+    kafka: str, gateway: Gateway
+) -> None:
+    name = uuid4().hex
+    answer = {
+        "id": name,
+        "alert_id": "20d3-3-10@1e6ed65d77d6",
+        "verdict": "dismissed",
+        "reason": "not-septic",
+        "answered_at": "2026-01-01T09:59:00Z",
+    }
+    for _ in range(2):
+        told = httpx.post(f"{gateway.url}/feedback", json=answer, headers=AT_TEN)
+        assert (told.status_code, told.json()) == (202, {"id": name})
+    held = [(r, CODEC.decode(r.value or b"", Feedback)) for r in log_of(kafka, "feedback.v1")]
+    first, again = [(r, said) for r, said in held if said.feedback_id == name]
+    assert (first[0].partition, first[0].key) == (3, b"20d3-3-10@1e6ed65d77d6")
+    assert msgspec.structs.replace(again[1], accepted_at=first[1].accepted_at) == first[1]
+
+
+def test_progress_reaches_every_partition(kafka: str, gateway: Gateway) -> None:
+    name = uuid4().hex
+    told = httpx.post(f"{gateway.url}/outcomes", json=through(name), headers=AT_TEN)
+    assert told.status_code == 202
+    held = [(r, CODEC.decode(r.value or b"", Outcome)) for r in log_of(kafka, "outcomes.v1")]
+    assert sorted(r.partition for r, said in held if said.outcome_id == name) == [0, 1, 2, 3]
+
+
+def test_invented_clinicians_answer_the_alerts_of_a_real_topic(
+    kafka: str, gateway: Gateway
+) -> None:
+    ward = Ward(np.random.default_rng(1), START, beds=6)
+    for _ in ward.messages(200):
+        pass
+    alerts = [raised(course) for course in ward.courses]
+    publish(kafka, alerts)
+    stack = Stack({"bootstrap.servers": kafka}, REPO / "schemas", gateway.url)
+    truth = Truth(ward.courses, KEY)
+    with Answering(stack, Clinicians(7), truth) as answering:
+        eventually(
+            lambda: answering.raised - answering.unknown == len(alerts) and not answering.waiting,
+            "not every alert was considered",
+        )
+    expected = {
+        alert.alert_id: answer
+        for alert, course in zip(alerts, ward.courses, strict=True)
+        if (answer := Clinicians(7).answer(alert, course))
+    }
+    heard = [CODEC.decode(r.value or b"", Feedback) for r in log_of(kafka, "feedback.v1")]
+    found = {said.alert_id: said for said in heard if said.alert_id in expected}
+    assert found.keys() == expected.keys()
+    assert len(found) > 5
+    for name, answer in expected.items():
+        said = found[name]
+        assert (said.source, said.verdict, said.role) == (
+            "clinicians",
+            answer.verdict,
+            answer.role,
+        )
+        assert said.received_at == (answer.told_at - EPOCH) // timedelta(microseconds=1)
+    assert not answering.refused
+    assert answering.answered.total() + answering.silent == answering.raised
+
+
+def test_answers_wait_until_event_time_has_come(kafka: str, gateway: Gateway) -> None:
+    ward = Ward(np.random.default_rng(2), START, beds=6)
+    for _ in ward.messages(2):
+        pass
+    publish(kafka, [raised(course) for course in ward.courses])
+    stack = Stack({"bootstrap.servers": kafka}, REPO / "schemas", gateway.url)
+    now = [START]
+    truth, clinicians = Truth(ward.courses, KEY), Clinicians(7)
+    with Answering(stack, clinicians, truth, clock=lambda: now[0]) as answering:
+        eventually(
+            lambda: answering.raised - answering.unknown == len(ward.courses),
+            "not every alert was considered",
+        )
+        assert not answering.answered
+        waiting = answering.waiting
+        assert waiting
+        now[0] = START + timedelta(days=400)
+        eventually(lambda: not answering.waiting, "what is due was not told")
+    assert answering.answered.total() == waiting
+
+
+def raised(course: Course) -> Alert:
+    at = (course.admitted_at - EPOCH) // timedelta(microseconds=1) + 20 * 3_600_000_000
+    name = f"20d3-2-{uuid4().int % 10**15}@1e6ed65d77d6"
+    return Alert(
+        alert_id=name,
+        step=Step.RAISED,
+        prediction_id=name,
+        pseudonym=b"p" * 16,
+        encounter=encounter_pseudonym(KEY, "ward", course.encounter),
+        unit=course.unit,
+        measured_at=at,
+        received_at=at,
+        accepted_at=1,
+        valid_until=at + 1,
+        score=0.7,
+        threshold=0.5,
+        cause="threshold",
+        policy_version="1",
+        model_digest="1e6ed65d77d6",
+    )
+
+
+def publish(bootstrap: str, alerts: list[Alert]) -> None:
+    publisher = Publisher({"bootstrap.servers": bootstrap})
+    for alert in alerts:
+        output = Output("alerts.v1", alert.pseudonym, CODEC.encode(alert))
+        publisher.send(output, lambda held: None)  # noqa: ARG005 - the reader tells
+    assert publisher.flush(30) == 0
