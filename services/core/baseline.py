@@ -8,7 +8,8 @@ from typing import Final, Literal
 import msgspec
 
 from services.core.errors import Reason, Refusal
-from services.core.stats.drift import Null, tail_ranks
+from services.core.stats.drift import Summary
+from services.core.stats.nulls import Null, tail_ranks
 from services.core.vitals import VITALS
 
 SCHEMA: Final = "vigil.baseline/1"
@@ -37,18 +38,23 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         nulls: by rising number of patients; empty where the reference does not reach 20.
     """
 
-    edges: list[float]
-    weights: list[float]
+    edges: tuple[float, ...]
+    weights: tuple[float, ...]
     patients: int
     mean: float
     sd: float
-    nulls: list[Null]
+    nulls: tuple[Null, ...]
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.edges) + 1:
             raise ValueError("edges and weights do not fit")
-        if any(len(null.upper) != len(tail_ranks(null.draws)) for null in self.nulls):
+        if any(len(null.psi) != len(tail_ranks(null.draws)) for null in self.nulls):
             raise ValueError("a null has another grid")
+
+    @property
+    def summary(self) -> Summary:
+        """As `drift.compare` takes it."""
+        return Summary(self.weights, self.mean, self.patients)
 
 
 class CohortReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,12 +4,12 @@ A histogram here is one weight per bin, in which each patient weighs 1 (`sketche
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from services.core.stats.nulls import Null, looks, mean_p_value, p_value
 
 Float64 = NDArray[np.float64]
 Direction = Literal["higher", "lower", ""]
@@ -18,21 +18,20 @@ SMOOTHING: Final = 0.5
 """Jeffreys' prior: so much is added to every bin."""
 SMALLEST_K: Final = 20
 """With fewer patients in the window no state is given."""
-_TAIL_POINTS: Final = 32
 
 
-class Null(msgspec.Struct, frozen=True, kw_only=True):
-    """What chance does to a statistic in windows of so many patients.
+class Summary(NamedTuple):
+    """One feature of a window or of a reference.
 
     Attributes:
-        patients: K, in each drawn window.
-        draws: B, how many were drawn.
-        upper: the statistic at each p of `tail(draws)`, falling.
+        weights: per bin; each patient spreads 1 over its hours.
+        mean: of the patients' means.
+        patients: with an hour of the feature.
     """
 
+    weights: Sequence[float]
+    mean: float
     patients: int
-    draws: int
-    upper: list[float]
 
 
 class Reading(NamedTuple):
@@ -41,17 +40,19 @@ class Reading(NamedTuple):
     Attributes:
         psi: population stability index, 0 for the same.
         js: Jensen-Shannon distance, 0 to 1.
-        shift: how much likelier than not a patient-hour of the window is higher than one of the
-            reference, -0.5 to 0.5.
-        direction: of the shift.
-        p: how often chance alone reaches this psi; not corrected for the other features.
+        difference: of the window's mean from the reference's, in the feature's unit.
+        direction: of the difference.
+        p: how often chance alone would take psi or the mean so far; not corrected for the other
+            features.
+        by: which of the two is the less likely one.
     """
 
     psi: float
     js: float
-    shift: float
+    difference: float
     direction: Direction
     p: float
+    by: Literal["psi", "mean"]
 
 
 def bin_of(values: ArrayLike, edges: ArrayLike) -> NDArray[np.int64]:
@@ -118,86 +119,6 @@ def _entropy(part: Float64) -> Float64:
     return -part * np.log2(np.where(part > 0, part, 1.0))
 
 
-def shift(reference: ArrayLike, window: ArrayLike) -> Float64:
-    """By how much a patient-hour of the window is likelier higher than lower, -0.5 to 0.5.
-
-    The mean ridit less a half (Bross, Biometrics 1958;14:18-38), which is the Mann-Whitney share
-    over bins; the last axis holds the bins.
-
-    >>> float(shift([1, 1], [0, 2]))
-    0.25
-    """
-    p, q = np.asarray(reference, np.float64), np.asarray(window, np.float64)
-    ridit = (np.cumsum(p, axis=-1) - p / 2) / p.sum(axis=-1, keepdims=True)
-    mean: Float64 = (q * ridit).sum(axis=-1) / q.sum(axis=-1)
-    return mean - 0.5
-
-
-@lru_cache(maxsize=8)
-def tail_ranks(draws: int) -> tuple[int, ...]:
-    """Ranks of the draws, greatest first, that a compressed null keeps: 1 up to half of them."""
-    spaced = np.geomspace(1, max((draws + 1) / 2 - 1, 1), _TAIL_POINTS)
-    return tuple(sorted({round(float(rank)) for rank in spaced}))
-
-
-@lru_cache(maxsize=8)
-def tail(draws: int) -> tuple[float, ...]:
-    """The p at which a compressed null of B draws says its statistic: (1 + rank) / (1 + B)."""
-    return tuple((1 + rank) / (1 + draws) for rank in tail_ranks(draws))
-
-
-def compress(drawn: Float64, patients: int) -> Null:
-    """Keep what p-values of a half and below need of a statistic's draws, (B,)."""
-    falling = np.sort(drawn)[::-1]
-    kept = falling[np.array(tail_ranks(len(drawn))) - 1]
-    return Null(patients=patients, draws=len(drawn), upper=[float(f"{each:.6g}") for each in kept])
-
-
-def p_value(nulls: Sequence[Null], patients: int, statistic: float) -> float:
-    """How often chance alone reaches a statistic in a window of so many patients.
-
-    (1 + draws as great) / (1 + draws) at the points that were kept, log-linear between them. The
-    null of a number of patients between two that were drawn lies between theirs, in logarithms
-    of both; beyond the greatest it is the greatest's, which is strict with small changes.
-
-    Args:
-        nulls: rising in patients, of the same number of draws.
-        patients: with an hour of the feature; SMALLEST_K or more.
-        statistic: psi, or another of which great values are rare.
-
-    Returns:
-        From 1 / (1 + B) to 1; everything that is commoner than a half is between a half and 1.
-    """
-    upper, chance = _between(nulls, patients), tail(nulls[0].draws)
-    if statistic > upper[0]:
-        return 1 / (1 + nulls[0].draws)
-    if statistic < upper[-1]:
-        return float(1 - (1 - chance[-1]) * max(statistic, 0.0) / upper[-1])
-    return float(np.exp(np.interp(statistic, upper[::-1], np.log(chance)[::-1])))
-
-
-def critical(nulls: Sequence[Null], patients: int, p: float) -> float:
-    """The statistic from which on chance is p or rarer in a window of so many patients.
-
-    Args:
-        nulls: as for `p_value`.
-        patients: with an hour of the feature.
-        p: of the tail; a smaller one than was drawn gives the greatest draw.
-    """
-    upper, chance = _between(nulls, patients), tail(nulls[0].draws)
-    return float(np.interp(np.log(p), np.log(chance), upper))
-
-
-def _between(nulls: Sequence[Null], patients: int) -> Float64:
-    """The null of any number of patients, from those that were drawn."""
-    known = np.log([null.patients for null in nulls])
-    place = float(np.interp(np.log(patients), known, np.arange(len(nulls))))
-    low, part = int(place), place - int(place)
-    below = np.log(np.maximum(nulls[low].upper, 1e-300))
-    above = np.log(np.maximum(nulls[min(low + 1, len(nulls) - 1)].upper, 1e-300))
-    return np.asarray(np.exp((1 - part) * below + part * above))
-
-
 def holm(p: Sequence[float]) -> list[float]:
     """Correct the p-values of a family; Holm, Scand J Stat 1979;6:65-70.
 
@@ -212,23 +133,26 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(
-    reference: Sequence[float], window: Sequence[float], patients: int, nulls: Sequence[Null]
-) -> Reading:
+def compare(reference: Summary, window: Summary, nulls: Sequence[Null]) -> Reading:
     """Hold one feature of one window against its reference.
 
+    Two statistics look: psi, which sees every change of shape, and the mean of the patients'
+    means, which sees a small change of level earlier. p is twice the smaller p of the two.
+
     Args:
-        reference: weights of the reference's bins.
-        window: weights of the window's, in the same bins.
-        patients: of the window with an hour of the feature, SMALLEST_K or more.
+        reference: the baseline's.
+        window: in the reference's bins, of SMALLEST_K patients or more.
         nulls: of the feature; at least one.
     """
-    moved = float(shift(reference, window))
-    distance = float(psi(reference, window))
+    distance = float(psi(reference.weights, window.weights))
+    difference = window.mean - reference.mean
+    by_psi = p_value(nulls, window.patients, distance)
+    by_mean = mean_p_value(nulls, window.patients, difference) if nulls[0].mean else 1.0
     return Reading(
         psi=distance,
-        js=js_distance(reference, window),
-        shift=moved,
-        direction="higher" if moved > 0 else "lower" if moved < 0 else "",
-        p=p_value(nulls, patients, distance),
+        js=js_distance(reference.weights, window.weights),
+        difference=difference,
+        direction="higher" if difference > 0 else "lower" if difference < 0 else "",
+        p=min(1.0, looks(nulls) * min(by_psi, by_mean)),
+        by="mean" if by_mean < by_psi else "psi",
     )
