@@ -35,14 +35,22 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             runbook="drift",
         ),
         "alert_rate": Measure(
-            meaning="Share of a group's patients with an alert, less that of the largest group.",
+            meaning="Share of a group's patients who had an alert.",
+            unit="1",
+        ),
+        "alert_rate_difference": Measure(
+            meaning="Share of a group's patients who had an alert, less the largest group's.",
             unit="1",
             kind="fairness",
             signal_unit="patient",
             runbook="fairness",
         ),
         "not_scored_rate": Measure(
-            meaning="Share of a group's patients who were never scored, less that of the largest.",
+            meaning="Share of a group's patients from whom scoring abstained all the time.",
+            unit="1",
+        ),
+        "not_scored_rate_difference": Measure(
+            meaning="Share of a group's patients who were never scored, less the largest group's.",
             unit="1",
             kind="fairness",
             signal_unit="patient",
@@ -56,25 +64,33 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             runbook="burden",
         ),
         "calibration": Measure(
-            meaning="Onsets observed over onsets that the scores expect.",
+            meaning="Hours soon before onset that came, over those that the scores announced.",
             unit="1",
             kind="performance",
             signal_unit="hour",
             runbook="performance",
         ),
         "sensitivity": Measure(
-            meaning="Share of the septic that were alerted in time.",
+            meaning="Share of the septic that were alerted within the horizon before onset.",
             unit="1",
             kind="performance",
             signal_unit="first_alert",
             runbook="performance",
         ),
         "ppv": Measure(
-            meaning="Share of the alerts that an onset followed.",
+            meaning="Share of the alerts that an onset followed within the horizon.",
             unit="1",
             kind="performance",
             signal_unit="first_alert",
             runbook="performance",
+        ),
+        "specificity": Measure(
+            meaning="Share of the hours far from onset in which the score stayed low.",
+            unit="1",
+        ),
+        "alerted_before_onset": Measure(
+            meaning="Share of the septic whose first alert came before onset, however early.",
+            unit="1",
         ),
         "alerts_per_100_patient_days": Measure(
             meaning="Alerts raised for every hundred days that patients were watched.",

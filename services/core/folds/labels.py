@@ -8,7 +8,7 @@ import msgspec
 
 from services.core.cohorts import UNKNOWN
 from services.core.errors import Reason, Refusal
-from services.core.events import PSEUDONYM_BYTES, HourLabel, Labelled, Tally
+from services.core.events import PSEUDONYM_BYTES, Labelled, Tally
 from services.core.folds.calendar import Calendar
 from services.core.folds.fold import FoldRow
 from services.core.label_tallies import (
@@ -17,23 +17,36 @@ from services.core.label_tallies import (
     NOTHING,
     Counts,
     Group,
+    LabelTally,
     added,
     counts_of,
     encode,
 )
+from services.core.labels import HORIZON_H
 from services.core.windows import DAY, HOUR, WEEK, Window
 
-FAMILY: Final = "labels/24h"
-"""What is counted, over which length."""
 TOPIC: Final = "labelled.v1"
 """Where it comes from."""
+REACH: Final = WEEK
+"""How long after its end a window is restated, µs."""
+HORIZON_S: Final = HORIZON_H * 3600
+"""How long after an alert an onset still makes it true."""
 
 _MARK: Final = struct.Struct(">q")
 _KEY: Final = struct.Struct(f">q{PSEUDONYM_BYTES}s{PSEUDONYM_BYTES}s")
 _CALENDAR: Final = b"calendar"
 
 
-class Key(NamedTuple):
+def family_of(length: int) -> str:
+    """Name what is counted, over which length (µs).
+
+    >>> family_of(DAY)
+    'labels/24h'
+    """
+    return f"labels/{length // HOUR}h"
+
+
+class _Stay(NamedTuple):
     """One encounter in one window."""
 
     start: int
@@ -41,28 +54,160 @@ class Key(NamedTuple):
     encounter: bytes
 
 
-class Hour(msgspec.Struct, frozen=True, array_like=True):
-    """One hour of an encounter as its latest revision tells, and the cohorts it was in."""
+class _Hour(NamedTuple):
+    """What one hour of it adds, and to whom."""
 
-    hour: int
     labels: tuple[str, ...]
-    now: HourLabel
+    counts: Counts
+
+
+_Hours = dict[int, _Hour]
+_DECODER: Final = msgspec.msgpack.Decoder(_Hours)
 
 
 class LabelFold:
-    """Counts labels by the hour they are of; satisfies `folds.fold.Fold`.
+    """Counts each hour in the window that it begins in; satisfies `folds.fold.Fold`.
 
-    Of each encounter and window it keeps the hours as they were told last, and not their sums:
-    a revision may move an hour to another cohort, which `before` does not name. So `now` replaces
-    what is kept, and a missing `now` removes it. labelled.v1 is written exactly once and in order,
-    so a revision that comes again is known by its offset; its number need not be remembered.
+    Of each encounter and window it keeps what each hour adds, and not only the sum: a revision may
+    move an hour to another cohort, which `before` does not name. So `now` takes the place of what
+    is kept, and a missing `now` removes it. labelled.v1 is written exactly once and in order, so a
+    revision that comes again is known by its offset, and its number need not be remembered.
+
+    Args:
+        partition: of labelled.v1.
+        length: of each window, µs, whole hours.
+        reach: how long after its end a window is restated, µs.
+        origin: where some window begins, µs.
     """
 
-    family = FAMILY
     topic = TOPIC
 
-    def __init__(self, partition: int) -> None:
+    def __init__(
+        self, partition: int, *, length: int = DAY, reach: int = REACH, origin: int = 0
+    ) -> None:
         self.partition = partition
-        self._calendar = Calendar(DAY, WEEK)
-        self._rows: dict[int, dict[Key, bytes]] = {}
+        self.family = family_of(length)
+        self._calendar = Calendar(length, reach, origin)
+        self._rows: dict[int, dict[_Stay, bytes]] = {}
         self._changed: dict[bytes, bytes | None] = {}
+        self._kept = -1
+
+    def take(self, event: Labelled, offset: int) -> None:
+        """Count an hour's revision, or only the time.
+
+        Raises:
+            Refusal: it is no hour of anybody, or no label.
+        """
+        if event.pseudonym:
+            check(event)
+            start = self._calendar.start(event.hour)
+            if start is not None:
+                self._replace(_Stay(start, event.pseudonym, event.encounter), event, offset)
+        elif event.now is not None:
+            raise Refusal(Reason.SUBJECT, "pseudonym")
+        before = self._calendar.watermark
+        self._calendar.advance(event.watermark, offset)
+        if self._calendar.watermark != before:
+            self._forget()
+
+    def _replace(self, stay: _Stay, event: Labelled, offset: int) -> None:
+        row = self._rows.setdefault(stay.start, {}).get(stay)
+        if row is not None and offset <= _MARK.unpack_from(row)[0]:
+            return
+        hours = hours_in(row)
+        hours.pop(event.hour, None)
+        if event.now is not None:
+            hours[event.hour] = _Hour(_labels(event), counts_of(event.now, HORIZON_S))
+        row = _MARK.pack(offset) + msgspec.msgpack.encode(hours)
+        self._rows[stay.start][stay] = self._changed[_KEY.pack(*stay)] = row
+        self._calendar.restate(stay.start)
+
+    def _forget(self) -> None:
+        for start in [each for each in self._rows if not self._calendar.held(each)]:
+            for stay in self._rows.pop(start):
+                self._changed[_KEY.pack(*stay)] = None
+
+    def load(self, key: bytes, row: bytes | None) -> None:
+        """Take one row back."""
+        if key == _CALENDAR:
+            self._calendar.load(row or b"")
+            return
+        stay = _Stay(*_KEY.unpack(key))
+        stays = self._rows.setdefault(stay.start, {})
+        if row is None:
+            stays.pop(stay, None)
+        else:
+            stays[stay] = row
+
+    def rows(self) -> Iterable[FoldRow]:
+        """Give each encounter's window that changed, then how far time has come."""
+        changed, self._changed = self._changed, {}
+        yield from changed.items()
+        if self._kept != self._calendar.mark:
+            self._kept = self._calendar.mark
+            yield _CALENDAR, self._calendar.row()
+
+    def due(self, *, final: bool = False) -> Iterable[Tally]:
+        """Give the tallies to be published now, windows in order of their start."""
+        for window in self._calendar.due(final=final):
+            yield self._tally(window)
+
+    def _tally(self, window: Window) -> Tally:
+        return Tally(
+            family=self.family,
+            layout=LAYOUT,
+            start=window.start,
+            end=window.end,
+            topic=self.topic,
+            partition=self.partition,
+            through_offset=self._calendar.mark,
+            baseline="",
+            body=encode(tally_of(self._lines(window.start))),
+        )
+
+    def _lines(self, start: int) -> Iterator[tuple[Group, Counts]]:
+        for stay, row in self._rows.get(start, {}).items():
+            for hour in hours_in(row).values():
+                yield Group(stay.pseudonym, hour.labels), hour.counts
+
+
+def hours_in(row: bytes | None) -> _Hours:
+    """Give the hours in a row, by their begin."""
+    return {} if row is None else _DECODER.decode(memoryview(row)[_MARK.size :])
+
+
+def tally_of(lines: Iterable[tuple[Group, Counts]]) -> LabelTally:
+    """Add up what distinct hours add."""
+    tally: dict[Group, Counts] = {}
+    for group, counts in lines:
+        tally[group] = added(tally.get(group, NOTHING), counts)
+    return tally
+
+
+def line_of(event: Labelled) -> tuple[Group, Counts]:
+    """Say what the hour of an event adds, and to whom; nothing where it was removed."""
+    counts = NOTHING if event.now is None else counts_of(event.now, HORIZON_S)
+    return Group(event.pseudonym, _labels(event)), counts
+
+
+def _labels(event: Labelled) -> tuple[str, ...]:
+    known = dict(zip(event.cohort_dimensions, event.cohorts, strict=True))
+    return tuple(known.get(dimension, UNKNOWN) for dimension in DIMENSIONS)
+
+
+def check(event: Labelled) -> None:
+    """Look at an event that is of somebody.
+
+    Raises:
+        Refusal: no pseudonym, no hour, no label, no probability.
+    """
+    if len(event.pseudonym) != PSEUDONYM_BYTES or len(event.encounter) != PSEUDONYM_BYTES:
+        raise Refusal(Reason.SUBJECT, "pseudonym")
+    if event.hour % HOUR:
+        raise Refusal(Reason.TIME_FORMAT, "hour")
+    if len(event.cohorts) != len(event.cohort_dimensions):
+        raise Refusal(Reason.DEMOG, "cohorts")
+    if event.now is not None and event.now.label not in (-1, 0, 1):
+        raise Refusal(Reason.RANGE, "now.label")
+    if event.now is not None and not 0 <= event.now.score <= 1:
+        raise Refusal(Reason.RANGE, "now.score")

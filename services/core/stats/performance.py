@@ -1,9 +1,12 @@
 """How well scores tell apart and alerts hit, over weighted units of analysis."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from services.core.stats.intervals import median_ranks
 
 Weights = NDArray[np.floating] | NDArray[np.integer]
 
@@ -120,6 +123,32 @@ def confusion(
         cell, weights, minlength=4
     ).tolist()
     return Confusion(true_positive, false_positive, false_negative, true_negative)
+
+
+class Lead(NamedTuple):
+    """The median time from first alert to onset, with its 95 % interval; None: missed."""
+
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+def lead(times: Sequence[float], missed: int) -> Lead:
+    """Say how long before onset the first alert comes, where a missed case counts as missed.
+
+    A missed case is shorter than any lead, so that where half or more are missed the median case
+    is, too; leaving them out would make a model look the earlier the more it misses.
+
+    Args:
+        times: of the cases with an alert before onset, rising; not empty unless some are missed.
+        missed: how many had none.
+
+    >>> lead([2.0, 5.0, 7.0], missed=2).median, lead([2.0], missed=2).median
+    (2.0, None)
+    """
+    cases = [*[None] * missed, *times]
+    low, middle, high = median_ranks(len(cases))
+    return Lead(cases[middle - 1], cases[low - 1], cases[high - 1])
 
 
 def _ratio(above: float, below: float) -> float:
