@@ -361,3 +361,23 @@ def test_the_examples_of_the_topic_speak_these_words() -> None:
         assert value["role"] in {"", *words.ROLES}
         assert {action["kind"] for action in value["actions"]} <= set(words.ACTIONS)
         assert words.partition_named(value["alert_id"]) >= 0
+
+
+def documented() -> str:
+    return (REPO / "docs" / "feedback.md").read_text()
+
+
+def test_every_body_of_the_guide_is_taken() -> None:
+    bodies = [part.partition("```")[0] for part in documented().split("```json\n")[1:]]
+    arrival = Arrival("west", NOW_US, NOW_US)
+    names = [hear(json.loads(body), arrival=arrival).name for body in bodies]
+    assert names == ["fb-2031", "out-77", "through-2026-01-01"]
+
+
+def test_the_guide_tells_every_word_field_and_code() -> None:
+    text = documented()
+    vocabulary = {*words.ROLES, *words.ACTIONS, *words.DEFINITIONS, *Verdict, *Authority}
+    for word in vocabulary | set(forms._FIELDS) - {"kind", "at"} | set(Fault):
+        assert f"`{word}`" in text or f'"{word}"' in text, word
+    for word, reason in words.REASONS.items():
+        assert f"| `{word}` | {reason.words} | `{reason.hl7}` |" in text

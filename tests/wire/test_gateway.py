@@ -1,5 +1,6 @@
 """The gateway as its own process, in front of the real broker."""
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 
 from services.core.errors import ExitCode
-from services.core.events import Alert, Feedback, Outcome, Step
+from services.core.events import Alert, Authority, Feedback, Outcome, Step
 from services.core.pseudonyms import encounter_pseudonym
 from services.local.home import REPO
 from services.local.kafka import Broker
@@ -34,13 +35,18 @@ from services.runtime.kafka.reader import scan
 from services.runtime.ports import Output, Record
 from services.simulator.answering import Answering, Stack
 from services.simulator.clinicians import Clinicians
+from services.simulator.delivery import Pace
+from services.simulator.feeder import feed
 from services.simulator.messages import START
+from services.simulator.outcomes import with_outcomes
+from services.simulator.registry import Registry
 from services.simulator.truth import Truth
 from services.simulator.ward import Course, Ward
 
 pytestmark = pytest.mark.wire
 TOPIC = "fhir.raw.v1"
 HEARD = ("alerts.v1", "feedback.v1", "outcomes.v1")
+DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY = bytes.fromhex("5a" * 32)
 CODEC = Codec(REPO / "schemas")
@@ -349,6 +355,23 @@ def test_progress_reaches_every_partition(kafka: str, gateway: Gateway) -> None:
     assert told.status_code == 202
     held = [(r, CODEC.decode(r.value or b"", Outcome)) for r in log_of(kafka, "outcomes.v1")]
     assert sorted(r.partition for r, said in held if said.outcome_id == name) == [0, 1, 2, 3]
+
+
+def test_the_gateway_takes_a_ward_with_its_registry(kafka: str, gateway: Gateway) -> None:
+    source = f"ward-{uuid4().hex[:8]}"
+    ward = Ward(np.random.default_rng(3), START, beds=4, source=source)
+    registry = Registry(3, source=source, scale=1 / 6)
+    merged = list(with_outcomes(ward, ward.messages(30), registry, until=START + 20 * DAY))
+    sent = asyncio.run(feed(merged, gateway.url, pace=Pace(tick_every=DAY)))
+    assert (sent.accepted, sent.refused) == (len(merged), {})
+    outcomes = [CODEC.decode(r.value or b"", Outcome) for r in log_of(kafka, "outcomes.v1")]
+    told = {
+        (said.encounter, said.onset_at is not None)
+        for said in outcomes
+        if said.source == source and said.authority is Authority.FINAL and said.encounter
+    }
+    assert {(encounter_pseudonym(KEY, source, c.encounter), bool(c.onset_at))
+            for c in ward.courses} <= told  # fmt: skip  # one thought
 
 
 def test_invented_clinicians_answer_the_alerts_of_a_real_topic(
