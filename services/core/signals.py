@@ -164,7 +164,9 @@ def _summary(step: SignalStep, statement: Measurement) -> str:
 
 
 def _evidence(statement: Measurement) -> list[Evidence]:
+    whole = statement.denominator
     named = {
+        "mean": statement.numerator / whole if statement.numerator is not None and whole else None,
         "value": statement.value,
         "low": statement.low,
         "high": statement.high,

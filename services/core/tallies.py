@@ -28,6 +28,8 @@ class CohortTally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         feature_hours: by feature, patient-hours.
         weights: by feature, per bin of the baseline; each patient spreads 1 over its hours. Empty
             where the baseline has no such feature.
+        mean_sums: by feature, the sum of the patients' means; of a presence, of their shares of
+            hours that have it.
     """
 
     patients: int = 0
@@ -36,6 +38,7 @@ class CohortTally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     feature_patients: list[int] = []
     feature_hours: list[int] = []
     weights: list[list[float]] = []
+    mean_sums: list[float] = []
 
 
 class GroupTally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,9 +124,18 @@ def merge(one: HourTally, other: HourTally) -> HourTally:
     )
 
 
-def merged(bodies: Iterable[bytes]) -> HourTally:
-    """Put any number of encoded parts together, in the order given."""
-    return reduce(merge, map(decode, bodies), EMPTY)
+def merged(parts: Iterable[HourTally]) -> HourTally:
+    """Put any number of parts together, in the order given."""
+    return reduce(merge, parts, EMPTY)
+
+
+def without_bins(tally: HourTally) -> HourTally:
+    """Leave out the histograms, so that parts with different bins can be put together."""
+    cohorts = {
+        name: msgspec.structs.replace(cohort, weights=[[]] * len(cohort.weights))
+        for name, cohort in tally.cohorts.items()
+    }
+    return msgspec.structs.replace(tally, cohorts=cohorts)
 
 
 def _joined(
@@ -143,6 +155,7 @@ def _cohort(one: CohortTally, other: CohortTally) -> CohortTally:
         feature_patients=_sums(one.feature_patients, other.feature_patients),
         feature_hours=_sums(one.feature_hours, other.feature_hours),
         weights=[_sums(a, b) for a, b in zip(one.weights, other.weights, strict=True)],
+        mean_sums=_sums(one.mean_sums, other.mean_sums),
     )
 
 

@@ -47,10 +47,10 @@ EDGES = {"HR": [70.0, 80.0, 90.0], "Temp": [36.6, 37.1], "MAP": [65.0]}
 
 def reference(names: Sequence[str]) -> CohortReference:
     def feature(name: str) -> FeatureReference:
-        edges = EDGES.get(name, [0.5])
-        weights = [1.0] * (len(edges) + 1)
+        edges = tuple(EDGES.get(name, [0.5]))
+        weights = (1.0,) * (len(edges) + 1)
         return FeatureReference(
-            edges=edges, weights=weights, patients=len(weights), mean=0, sd=1, nulls=[]
+            edges=edges, weights=weights, patients=len(weights), mean=0, sd=1, nulls=()
         )
 
     return CohortReference(patients=4, hours=9, features={name: feature(name) for name in names})
@@ -103,6 +103,7 @@ def cohort_tally(
     for who, hour, _ in cells:
         hours[who].add(hour)
     patients, many, weights = [], [], []
+    means: list[float] = []
     for name in VITALS:
         by_patient: dict[int, list[float]] = defaultdict(list)
         for (who, _, variable), value in sorted(cells.items()):
@@ -115,11 +116,13 @@ def cohort_tally(
             for value in values:
                 bins[bin_of(value, features[name].edges)] += 1 / len(values)
         weights.append(bins)
+        means.append(sum(float(np.mean(values)) for values in by_patient.values()))
     for name in VITALS:
         present = {w: {h for w2, h, v in cells if v == name and w2 == w} for w in hours}
         shares = [len(present[who]) / len(there) for who, there in hours.items()]
         found = [sum(1 - share for share in shares), sum(shares)]
         weights.append(found if f"{name}.presence" in features else [])
+        means.append(sum(shares))
     total = sum(map(len, hours.values()))
     return CohortTally(
         patients=len(hours),
@@ -128,6 +131,7 @@ def cohort_tally(
         feature_patients=[*patients, *[len(hours)] * len(VITALS)],
         feature_hours=[*many, *[total] * len(VITALS)],
         weights=weights,
+        mean_sums=means,
     )
 
 
@@ -184,7 +188,10 @@ def same(one: HourTally, other: HourTally) -> None:
     """Counts to the last digit, weights to 1e-12."""
 
     def plain(tally: HourTally) -> object:
-        cohorts = {k: msgspec.structs.replace(c, weights=[]) for k, c in tally.cohorts.items()}
+        cohorts = {
+            k: msgspec.structs.replace(c, weights=[], mean_sums=[])
+            for k, c in tally.cohorts.items()
+        }
         return msgspec.structs.replace(tally, cohorts=cohorts, days=[])
 
     assert plain(one) == plain(other)
@@ -192,6 +199,7 @@ def same(one: HourTally, other: HourTally) -> None:
         assert len(cohort.weights) == len(VITAL_FEATURES)
         for a, b in zip(cohort.weights, other.cohorts[name].weights, strict=True):
             assert a == pytest.approx(b, abs=1e-12)
+        assert cohort.mean_sums == pytest.approx(other.cohorts[name].mean_sums, rel=1e-6)
 
 
 def bits(tally: HourTally) -> list[tuple[int, bytes]]:
@@ -270,7 +278,7 @@ def test_neither_cut_nor_partitions_change_the_merged_tally(
         told(fold(p), cut([e for e in entries if home[e.who - 1] == p], others)) for p in range(4)
     ]
     for start, tally in whole.items():
-        bodies = [part[start].body for part in parts]
+        bodies = [decode(part[start].body) for part in parts]
         same(merged(bodies), decode(tally.body))
         same(merged(bodies[::-1]), merged(bodies))
         alerted = [int.from_bytes(b, "big").bit_count() for _, b in bits(merged(bodies))]

@@ -75,6 +75,8 @@ def _cohort(
     present = ~np.isnan(values)
     measured, hours = present.sum(axis=1), exists.sum(axis=1)
     everybody = [len(hours)] * len(VITALS)
+    shares = measured / hours[:, None]
+    sums = np.where(present, values, 0.0).sum(axis=1, dtype=np.float64)
     return CohortTally(
         patients=len(hours),
         new_patients=int(new.sum()),
@@ -83,7 +85,11 @@ def _cohort(
         feature_hours=[*measured.sum(axis=0).tolist(), *([int(hours.sum())] * len(VITALS))],
         weights=[
             *_value_weights(values, present, reference),
-            *_presence_weights(measured / hours[:, None], reference),
+            *_presence_weights(shares, reference),
+        ],
+        mean_sums=[
+            *(sums / np.maximum(measured, 1)).sum(axis=0).tolist(),
+            *shares.sum(axis=0).tolist(),
         ],
     )
 
