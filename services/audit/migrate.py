@@ -17,6 +17,7 @@ VERSIONS: Final = (
     " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
     " ENGINE = MergeTree ORDER BY version"
 )
+_MAKES: Final = re.compile(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \w+")
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 
@@ -77,16 +78,21 @@ def pending(store: ClickHouse, migrations: Sequence[Migration]) -> list[Migratio
     return [m for m in migrations if m.version not in applied]
 
 
-def apply(store: ClickHouse, migrations: Sequence[Migration]) -> None:
+def apply(store: ClickHouse, migrations: Sequence[Migration], *, cluster: str = "") -> None:
     """Apply files in order; each statement may be repeated, so an interrupted run is run again.
+
+    Args:
+        store: the store.
+        migrations: what it lacks.
+        cluster: of the servers that keep copies of every table; empty: this server alone.
 
     Raises:
         Retry: no answer.
     """
-    store.command(VERSIONS)
+    store.command(on_cluster(VERSIONS, cluster))
     for migration in migrations:
         for statement in migration.statements():
-            store.command(statement)
+            store.command(on_cluster(statement, cluster))
         store.insert(
             "schema_version",
             {
@@ -95,6 +101,18 @@ def apply(store: ClickHouse, migrations: Sequence[Migration]) -> None:
                 "sha256": [migration.sha256],
             },
         )
+
+
+def on_cluster(statement: str, cluster: str) -> str:
+    """Give a statement of ours as it is for all servers of a cluster.
+
+    >>> on_cluster("CREATE TABLE IF NOT EXISTS t (n Int8) ENGINE = MergeTree ORDER BY n", "w")
+    "CREATE TABLE IF NOT EXISTS t ON CLUSTER 'w' (n Int8) ENGINE = ReplicatedMergeTree ORDER BY n"
+    """
+    if not cluster:
+        return statement
+    everywhere = _MAKES.sub(lambda made: f"{made[0]} ON CLUSTER '{cluster}'", statement, count=1)
+    return everywhere.replace("ENGINE = MergeTree", "ENGINE = ReplicatedMergeTree", 1)
 
 
 def require_current(store: ClickHouse, migrations: Sequence[Migration]) -> None:

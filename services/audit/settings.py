@@ -17,6 +17,11 @@ class StoreSettings(BaseSettings):
     user: str = ""
     password_file: Path | None = None
     timeout_s: float = Field(default=60.0, gt=0, description="how long a statement may take")
+    cluster: str = Field(
+        default="",
+        pattern=r"^[\w{}.-]*$",
+        description="of the servers that keep copies; `vigil ledger migrate` makes tables on all",
+    )
 
     def password(self) -> str:
         """Read the password file, if there is one.
