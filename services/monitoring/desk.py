@@ -1,0 +1,192 @@
+"""The tasks of the partitions that one worker holds, and what it owes the log for them.
+
+Order is everything here: outputs are durable before the rows that say so, and rows before the
+records that they count are acknowledged. After a death in between records are handed out again;
+they are not counted twice, because every row knows through which offset it has counted.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from services.runtime.ports import Output, Record, Task
+
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+MakeTask = Callable[[int], Task]
+Acknowledge = Callable[[], object]
+MARK_BYTES: Final = 8
+FULL_RECORDS: Final = 5000
+"""Records after which a flush does not wait for its time: what a crash reads again at most."""
+
+
+class StateRow(msgspec.Struct, frozen=True):
+    """A row of a task as the table of its topic holds it; no value deletes the key."""
+
+    place: Place
+    key: bytes
+    value: bytes | None
+
+
+class Wire(Protocol):
+    """What a desk writes to; both return when the cluster holds everything."""
+
+    def publish(self, outputs: Sequence[Output]) -> Awaitable[None]:
+        """Write outputs to their topics."""
+
+    def keep(self, rows: Sequence[StateRow]) -> Awaitable[None]:
+        """Write rows to the partitions of the tables that belong to their places."""
+
+
+class Meter(Protocol):
+    """What a desk tells about itself; must not raise and not block."""
+
+    def handled(self, records: Sequence[Record], outputs: Sequence[Output]) -> None:
+        """A record went through its task."""
+
+    def committed(self, seconds: float) -> None:
+        """Everything handled is durable, so long after the first of it was handled."""
+
+
+@dataclass(slots=True)
+class _Seat:
+    task: Task
+    position: int = -1  # last offset handled
+    moved: bool = False  # since its rows were last kept
+
+
+class Desk:
+    """Hands records to the tasks of their partitions and settles what follows from them."""
+
+    def __init__(
+        self,
+        makers: Mapping[str, MakeTask],
+        wire: Wire,
+        *,
+        meter: Meter,
+        clock: Callable[[], float],
+    ) -> None:
+        """Begin without a partition.
+
+        Args:
+            makers: per topic what makes an empty task for a partition number.
+            wire: where outputs and rows go.
+            meter: hears about progress.
+            clock: monotonic seconds; for the meter alone.
+        """
+        self._makers, self._wire, self._meter, self._clock = makers, wire, meter, clock
+        self._seats: dict[Place, _Seat] = {}
+        self._outputs: list[Output] = []
+        self._unsettled: list[Acknowledge] = []
+        self._began = 0.0
+        self._life = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Whose records are wanted."""
+        return frozenset(self._makers)
+
+    @property
+    def full(self) -> bool:
+        """Whether a flush is due whatever the time."""
+        return len(self._unsettled) >= FULL_RECORDS
+
+    def position(self, place: Place) -> int | None:
+        """Say which offset of a partition was handled last; None where none was."""
+        seat = self._seats.get(place)
+        return None if seat is None or seat.position < 0 else seat.position
+
+    def open(self, places: Iterable[Place], rows: Iterable[tuple[bytes, bytes]]) -> int:
+        """Begin anew with these partitions and what their tables hold; nothing older lives on.
+
+        Returns:
+            How many rows were loaded.
+        """
+        self._life += 1
+        self._outputs, self._unsettled = [], []
+        self._seats = {place: _Seat(self._makers[place[0]](place[1])) for place in places}
+        loaded = 0
+        for stored, value in rows:
+            place, key = split(stored)
+            if place in self._seats:
+                self._seats[place].task.load(key, value[MARK_BYTES:])
+                loaded += 1
+        return loaded
+
+    def take(self, record: Record, acknowledge: Acknowledge) -> None:
+        """Hand a record to its task; whatever that raises ends the process."""
+        seat = self._seats.get((record.topic, record.partition))
+        if seat is None or record.offset <= seat.position:
+            return  # of a partition that has moved on, or handed out again within this life
+        if not self._unsettled:
+            self._began = self._clock()
+        outputs = list(seat.task.handle([record]))
+        seat.position, seat.moved = record.offset, True
+        self._outputs += outputs
+        self._unsettled.append(acknowledge)
+        self._meter.handled([record], outputs)
+
+    async def publish(self) -> None:
+        """Write the outputs so far, so that readers need not wait for a flush."""
+        async with self._turn:
+            if self._outputs:
+                outputs, self._outputs = self._outputs, []
+                await self._wire.publish(outputs)
+
+    async def settle(self) -> None:
+        """Flush: write outputs, then rows, then acknowledge the records behind them."""
+        async with self._turn:
+            if not self._unsettled:
+                return
+            life, began = self._life, self._began
+            outputs, self._outputs = self._outputs, []
+            unsettled, self._unsettled = self._unsettled, []
+            rows = list(self._changes())
+            await self._wire.publish(outputs)
+            if life != self._life:
+                return  # begun anew meanwhile, here or elsewhere, from the rows of before
+            await self._wire.keep(rows)
+            for acknowledge in unsettled:
+                acknowledge()
+            self._meter.committed(self._clock() - began)
+
+    def _changes(self) -> Iterator[StateRow]:
+        for place, seat in self._seats.items():
+            if seat.moved:
+                seat.moved = False
+                mark = seat.position.to_bytes(MARK_BYTES, "big")
+                for key, value in seat.task.changes():
+                    marked = None if value is None else mark + value
+                    yield StateRow(place, join(place, key), marked)
+
+
+def join(place: Place, key: bytes) -> bytes:
+    """Name a task's row in a table that all partitions of several topics share.
+
+    >>> join(("predictions.v1", 3), b"day")
+    b'predictions.v1/3/day'
+    """
+    return f"{place[0]}/{place[1]}/".encode() + key
+
+
+def split(stored: bytes) -> tuple[Place, bytes]:
+    """Take a name apart that `join` made.
+
+    >>> split(b"predictions.v1/3/a/b")
+    (('predictions.v1', 3), b'a/b')
+    """
+    topic, partition, key = stored.split(b"/", 2)
+    return (topic.decode(), int(partition)), key
+
+
+def newer(stored: bytes | None, value: bytes) -> bool:
+    """Say whether a row read from a table's log replaces the one in hand.
+
+    A process that was frozen may write a row long after another took its partitions over: such a
+    row stands later in the log and was counted to an earlier offset.
+    """
+    return stored is None or value[:MARK_BYTES] >= stored[:MARK_BYTES]

@@ -1,0 +1,116 @@
+"""Faust's transport, made to read committed records only and to commit what was acknowledged.
+
+Stock Faust 0.15.3 delivers records of aborted transactions, and on a topic written by transactions
+its commits advance by about one transaction per interval (its issue #606): a crash then reads
+nearly everything again. What is overridden here is private, so `checked` compares the source of
+every method that this rests on with what it was when this was proved.
+"""
+
+import hashlib
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import aiokafka  # type: ignore[import-untyped]  # it has no stubs
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import Message
+from typing_extensions import override
+
+from services.core.errors import CommandError, ExitCode
+
+
+class CommittedThread(driver.AIOKafkaConsumerThread):
+    """The thread in which aiokafka reads; committed records only."""
+
+    @override
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # noqa: SLF001 - no setting leads here
+        return consumer
+
+
+class CommittedConsumer(driver.Consumer):
+    """Knows which offsets are no records, and acknowledges nothing that was not processed."""
+
+    @override
+    def _new_consumer_thread(self) -> CommittedThread:
+        return CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    @override
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        # The caller's end is the record it just received: taken for a gap, that offset would count
+        # as acknowledged before it was processed, and again afterwards.
+        await super()._add_gap(tp, offset_from, offset_to - 1)
+
+    @override
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        async for tp, message in super().getmany(timeout):
+            if self._read_offset.get(tp) == 0 and message.offset > 1:
+                await self._add_gap(tp, 1, message.offset)  # Faust sees no gap behind offset 0
+            yield tp, message
+
+    @override
+    def ack(self, message: Message) -> bool:
+        """Acknowledge a message of the present assignment.
+
+        Faust also acknowledges what it skips while partitions move: those were not processed.
+        """
+        present = message.generation_id == self.app.consumer_generation_id
+        return present and self.app.flow_control.is_active() and super().ack(message)
+
+
+class CommittedTransport(driver.Transport):
+    """Reads by `CommittedConsumer`."""
+
+    Consumer = CommittedConsumer  # type: ignore[mutable-override]  # Faust's way to say it
+
+
+class CommittedApp(faust.App):
+    """A Faust app on `CommittedTransport`."""
+
+    @override
+    def _new_transport(self) -> CommittedTransport:
+        return CommittedTransport(self.conf.broker_consumer, self)
+
+    @override
+    def _create_directories(self) -> None:
+        """Make none: tables live in memory."""
+
+
+def delivered(app: faust.App, tp: TP) -> int | None:
+    """Say which offset of a partition was handed to the agents last; None where none was."""
+    consumer = app.consumer
+    if not isinstance(consumer, CommittedConsumer):
+        return None
+    return consumer._read_offset.get(tp)  # noqa: SLF001 - Faust shows it nowhere else
+
+
+PROVED: Final[Mapping[tuple[type, str], str]] = {
+    (driver.AIOKafkaConsumerThread, "_create_worker_consumer"): "c2701bfc3e6f6cad",
+    (aiokafka.AIOKafkaConsumer, "start"): "2f1ba70443327538",
+    (driver.Consumer, "_drain_messages"): "44a2500309e83c63",
+    (driver.Consumer, "_add_gap"): "4df2573ded7c1c2c",
+    (driver.Consumer, "getmany"): "4b168d84882a70d6",
+    (driver.Consumer, "ack"): "5fcf41cf45153475",
+    (driver.Consumer, "_new_offset"): "1d2c7ea89a7ad4f1",
+}
+"""What is overridden here, or calls that, by the sha256 of its source (16 digits)."""
+
+
+def check_pins(proved: Mapping[tuple[type, str], str] = PROVED) -> None:
+    """Compare the libraries that are installed with those that this transport was proved on.
+
+    Raises:
+        CommandError: one of them differs.
+    """
+    for (owner, name), digest in proved.items():
+        source = inspect.getsource(getattr(owner, name)).encode()
+        if not hashlib.sha256(source).hexdigest().startswith(digest):
+            raise CommandError(
+                f"{owner.__name__}.{name} of {owner.__module__} is not what this was proved on.",
+                "Install faust-streaming==0.15.3 and aiokafka==0.14.0, or prove it again by "
+                "tests/wire/test_monitoring_transport.py and note its digest in transport.py.",
+                ExitCode.CONFIGURATION,
+            )
