@@ -23,7 +23,7 @@ from services.simulator.ward import Course, Ward
 CODEC = Codec(REPO / "schemas")
 HEARING = Hearing(b"k" * 32, CODEC.encode, {"feedback.v1": 4})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MANY = 3000
+MANY = 1500
 SURE = 4.5
 """Standard deviations that chance does not reach in a test."""
 

@@ -26,7 +26,7 @@ CODEC = Codec(REPO / "schemas")
 HEARING = Hearing(KEY, CODEC.encode, {"outcomes.v1": 4})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-MANY = 3000
+MANY = 1500
 SURE = 4.5
 """Standard deviations that chance does not reach in a test."""
 
@@ -90,6 +90,17 @@ def test_tellings_come_in_order_and_revisions_count_from_one(seed: int, stay: Co
     for authority in Authority:
         revisions = [each.revision for each in by(authority, tellings)]
         assert revisions == list(range(1, len(revisions) + 1))
+
+
+def test_nobody_speaks_after_the_adjudication() -> None:
+    late = [course(number, onset_h=96.0) for number in range(250)]
+    cut = 0
+    for seed in (1, 2):
+        for stay in late:
+            *before, last = Registry(seed).of(stay)
+            assert all(each.at < last.at for each in before)
+            cut += not by(Authority.PROVISIONAL, before)
+    assert cut / 500 > 1 - HABITS.provisional.noticed + 0.01  # some were overtaken
 
 
 @given(st.integers(0, 2**32), courses, st.floats(0.05, 1))
