@@ -99,7 +99,9 @@ def ward(seed: int, patients: int, hours: int = 24) -> list[Labelled]:
     found: list[Labelled] = []
     for patient in range(patients):
         onset = int(random.integers(3, hours)) if random.random() < 0.35 else None
-        alert = int(random.integers(0, hours)) if random.random() < 0.7 else None
+        alert = int(random.integers(0, hours)) if random.random() < 0.6 else None
+        if onset is not None and random.random() < 0.7:
+            alert = max(0, onset - int(random.integers(1, 13)))
         minutes = int(random.integers(-20, 20))
         lead = None if onset is None or alert is None else (onset - alert) * 3600 + minutes * 60
         cohorts = [
