@@ -6,6 +6,7 @@ is insufficient says nothing either way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 import msgspec
@@ -76,7 +77,8 @@ def unsaid(wanted: Sequence[Signal], said: Sequence[Signal]) -> list[Signal]:
     """Give what must be published so that the last word on each signal is the wanted one.
 
     A restated window may take back what was said: a signal that should never have been opened is
-    closed, one whose severity came out otherwise is changed. No step of a window is said twice.
+    closed, one whose severity came out otherwise is changed. No step of a window is said twice;
+    where it would have to be, the amendment carries the window after it.
 
     Args:
         wanted: the steps of the current statements.
@@ -84,13 +86,22 @@ def unsaid(wanted: Sequence[Signal], said: Sequence[Signal]) -> list[Signal]:
     """
     known = {_name(signal) for signal in said}
     new = [signal for signal in wanted if _name(signal) not in known]
+    known |= {_name(signal) for signal in new}
     last_wanted = {signal.signal_id: signal for signal in wanted}
     last_said = {signal.signal_id: signal for signal in (*said, *new)}
     for signal_id, spoken in last_said.items():
         amend = _amendment(last_wanted.get(signal_id), spoken)
-        if amend is not None and _name(amend) not in known:
-            new.append(amend)
+        if amend is not None:
+            new.append(_unused(amend, known))
     return new
+
+
+def _unused(signal: Signal, known: AbstractSet[tuple[str, SignalStep, int]]) -> Signal:
+    """Date a step by the first window in which it was not said: it may come and go and come."""
+    while _name(signal) in known:
+        end = 2 * signal.end - signal.start
+        signal = msgspec.structs.replace(signal, start=signal.end, end=end)
+    return signal
 
 
 def _amendment(wanted: Signal | None, said: Signal) -> Signal | None:
