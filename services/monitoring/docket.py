@@ -119,7 +119,9 @@ class Docket:
 
     def _due(self, renewed: Case | None) -> list[Case]:
         """Windows to be judged, in order: those now complete, one that was restated, its next."""
-        again = set() if renewed is None else {renewed.start, renewed.window.following.start}
+        again = set() if renewed is None else {renewed.start}
+        if renewed is not None and self._judge.remembers:
+            again.add(renewed.window.following.start)
         return [
             case
             for start, case in sorted(self._cases.items())
@@ -136,20 +138,23 @@ class Docket:
 
     def _state(self, case: Case) -> list[Measurement]:
         """Judge a window; give the measurements that differ from what was stated."""
-        earlier = [
-            Earlier(start=start, end=other.end, memory=other.memory)
-            for start, other in sorted(self._cases.items())
-            if start < case.start and other.judged
-        ]
         verdict = self._judge.judge(
             case.window,
             [tally for _, tally in sorted(case.tallies.items())],
-            earlier[-self._judge.remembers :],
+            self._earlier(case),
         )
         revised, new = _revised(case.statements, verdict.measurements)
         case.statements, case.memory, case.judged = revised, verdict.memory, True
         self._changed.add(case.start)
         return new
+
+    def _earlier(self, case: Case) -> list[Earlier]:
+        found = [
+            Earlier(start=start, end=other.end, memory=other.memory)
+            for start, other in sorted(self._cases.items())
+            if start < case.start and other.judged
+        ]
+        return found[max(0, len(found) - self._judge.remembers) :]
 
     def _signal(self) -> list[Signal]:
         head = self._head

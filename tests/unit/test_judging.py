@@ -125,6 +125,17 @@ def test_a_restated_window_has_a_higher_revision_and_takes_the_next_one_with_it(
     ]
 
 
+def test_a_judge_that_remembers_nothing_sees_one_window_at_a_time() -> None:
+    class Forgetful(SumJudge):
+        remembers = 0
+
+    books = Docket(Forgetful(), 1)
+    for day in range(3):
+        [stated] = books.take(tally(day, 0, 6)).measurements
+        assert (stated.denominator, stated.state) == (0, State.OK)
+    assert len(books.take(tally(1, 0, 7, through=1)).measurements) == 1
+
+
 def test_a_measurement_whose_cohort_is_gone_is_restated_without_a_value() -> None:
     class Fickle(SumJudge):
         @override
