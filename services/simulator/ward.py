@@ -12,7 +12,7 @@ import numpy as np
 from services.simulator import fhir, people, rendering
 from services.simulator.charting import draw_chart
 from services.simulator.hospital import HOSPITAL, TOWN, Bed, Hospital, furnish
-from services.simulator.messages import START, Message, instant
+from services.simulator.messages import Message, instant
 from services.simulator.people import Person
 from services.simulator.physiology import Illness, draw_illness, true_hours
 from services.simulator.rendering import Stay
@@ -24,7 +24,6 @@ _LONGEST_H: Final = 8 * 24
 _STAY_SPREAD: Final = 0.5
 _SEPTIC_LONGER_H: Final = 36
 _LOOKALIKE_SHARE: Final = 0.15
-_YEAR_H: Final = 365 * 24
 _EMPTY_H: Final = 2.0
 """Mean hours that a bed stays empty."""
 
@@ -90,22 +89,36 @@ class Ward:
 
     def messages(self, hours: float) -> Iterator[Message]:
         """Give all messages of the first so many hours, in order of time; to be taken once."""
-        streams = [
-            self._of_bed(bed, rng, hours)
-            for bed, rng in zip(self.beds, self._chance.spawn(len(self.beds)), strict=True)
-        ]
+        streams = [self._of_bed(bed, rng, hours) for bed, rng in self._beds()]
         return merge(*streams, key=attrgetter("time"))
 
-    def _of_bed(self, bed: Bed, rng: np.random.Generator, hours: float) -> Iterator[Message]:
+    def stays(self, hours: float) -> Iterator[tuple[Stay, Course, Plan]]:
+        """Give every stay that begins in the first so many hours, bed by bed; instead of messages.
+
+        The last ones of each bed may end later.
+        """
+        for bed, rng in self._beds():
+            yield from self._in_bed(bed, rng, hours)
+
+    def _beds(self) -> list[tuple[Bed, np.random.Generator]]:
+        return list(zip(self.beds, self._chance.spawn(len(self.beds)), strict=True))
+
+    def _in_bed(
+        self, bed: Bed, rng: np.random.Generator, hours: float
+    ) -> Iterator[tuple[Stay, Course, Plan]]:
         free_h = rng.uniform(0, 1)
-        end = self._start + timedelta(hours=hours)
         while free_h < hours:
             stay, course, planned = self._admit(bed, rng.spawn(1)[0], free_h)
+            yield stay, course, planned
+            free_h += _hours_of(course) + rng.exponential(_EMPTY_H) + 0.5
+
+    def _of_bed(self, bed: Bed, rng: np.random.Generator, hours: float) -> Iterator[Message]:
+        end = self._start + timedelta(hours=hours)
+        for stay, course, planned in self._in_bed(bed, rng, hours):
             for message in self._of_stay(stay, course, planned):
                 if message.time >= end:
                     return
                 yield message
-            free_h += _hours_of(course) + rng.exponential(_EMPTY_H) + 0.5
 
     def _admit(
         self, bed: Bed, rng: np.random.Generator, admitted_h: float
@@ -171,21 +184,6 @@ class Ward:
 
     def _raw(self, person: Person, at: datetime, body: bytes) -> Message:
         return Message(source=self._source, time=at, lane=person.identity, body=body, entries=1)
-
-
-def open_ward(
-    beds: int, *, seed: int, start: datetime = START, strike: Strike | None = None
-) -> Iterator[Message]:
-    """Open a ward and give a year of its messages, in order of time; take as many as you like.
-
-    Args:
-        beds: how many patients lie in it at a time.
-        seed: the same seed gives the same messages.
-        start: event-world time at which the first patients arrive.
-        strike: what changes, and when.
-    """
-    ward = Ward(np.random.default_rng(seed), start, beds=beds, strike=strike)
-    return ward.messages(_YEAR_H)
 
 
 def _hours_of(course: Course) -> float:

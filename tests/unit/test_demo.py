@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from services.cli.demo.account import Course, percentiles
-from services.cli.demo.command import _json, _outcome, _refuse_no_folder, _stream
+from services.cli.demo.command import _json, _outcome, _recorded, _refuse_no_folder, _ward
 from services.cli.demo.run import ELSEWHERE, Demo
 from services.cli.demo.table import NEXT, sections, show
 from services.cli.demo.talk import Talk
+from services.cli.demo.truth import Share
+from services.cli.demo.watching import Found, Watched
 from services.core.errors import CommandError, ExitCode
 from services.core.events import Disposition, Fate, Step
 from services.local.home import Home
@@ -55,6 +57,35 @@ def course(**changes: Any) -> Course:
     return msgspec.structs.replace(found, **changes)
 
 
+def watching(**changes: Any) -> Watched:
+    early = Found(
+        kind="drift",
+        feature="Temp",
+        cohort="all",
+        severity="watch",
+        after_h=-30.0,
+        of_the_story=False,
+    )
+    told = {"feature": "MAP", "severity": "alarm", "after_h": 18.0, "of_the_story": True}
+    sensitivity = {"value": 0.5, "low": 0.3, "high": 0.7, "state": "ok", "why": ""}
+    ppv = {"value": 0.1, "low": 0.05, "high": 0.2, "state": "insufficient", "why": "few_alerted"}
+    found = Watched(
+        scenario={"name": "pressure-low", "summary": "Low.", "at_h": 78.0},
+        patients=[48, 61],
+        signals=[early, msgspec.structs.replace(early, **told)],
+        raised=200,
+        answered={"confirmed": 40, "dismissed": 90},
+        labels={
+            "first_alert": {"sensitivity": sensitivity, "ppv": ppv},
+            "hour": {"label_maturity": {"value": 0.925, "hours": 4_321}},
+        },
+        truth={"sensitivity": Share(above=11, below=20), "ppv": Share(above=11, below=99)},
+        windows=28,
+        differences=0,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
 def rows(found: Course) -> dict[str, str]:
     return {name.strip(): value for section in sections(found) for name, value in section}
 
@@ -73,6 +104,19 @@ def test_the_table_shows_every_number_of_the_account() -> None:
     assert shown["ledger records"] == "12,345"
     assert shown["hash chains verified"] == "2 of 2"
     assert shown["offsets unexplained"] == "none"
+
+
+def test_the_table_tells_what_watching_found_beside_the_truth() -> None:
+    shown = rows(course(watching=watching()))
+    assert shown["windows of a day judged"] == "2, of 48 to 61 patients"
+    assert shown["what struck at hour 78"] == "pressure-low"
+    assert shown["first alarm about it"] == "MAP (all), 18 h after"
+    assert shown["signals before it: false"] == "0 alarm, 1 watch"
+    assert shown["alerts answered"] == "130 of 200 (65%)"
+    assert shown["hours with a label"] == "4,321"
+    assert shown["sensitivity of first alerts"] == "0.50 [0.30, 0.70]"
+    assert shown["PPV of first alerts"] == "0.10 [0.05, 0.20] insufficient (few_alerted)"
+    assert shown["windows computed once more"] == "28: all numbers equal"
 
 
 @pytest.mark.parametrize(
@@ -119,6 +163,8 @@ def test_what_is_wrong_is_shown_as_a_number() -> None:
         {"heard": {"raised": 7}},
         {"verify": course().verify | {"ok": False}},
         {"reconcile": {"ok": False, "unexplained_total": 1}},
+        {"watching": watching(differences=1)},
+        {"watching": watching(windows=0)},
     ],
 )
 def test_an_account_with_a_gap_does_not_add_up(
@@ -176,11 +222,11 @@ def test_the_demo_never_streams_into_a_cluster_of_somebody_else(tmp_path: Path) 
 
 def test_what_cannot_be_streamed_or_written_is_said_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="is nothing to replay"):
-        _stream(str(tmp_path / "absent.parquet"), patients=1, seed=1)
+        _recorded(tmp_path / "absent.parquet")
     with pytest.raises(CommandError, match="cannot be written"):
         _refuse_no_folder(tmp_path / "absent" / "account.json")
     _refuse_no_folder(tmp_path / "account.json")
 
 
 def test_the_simulated_ward_is_named_by_its_beds() -> None:
-    assert _stream("ward", patients=3, seed=1).name == "a ward of 3 patients"
+    assert _ward(3, 1, 10, "").name == "a ward of 3 patients"

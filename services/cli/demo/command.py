@@ -24,7 +24,12 @@ def demo(
         str, typer.Option(help="`ward` (simulated), or a file or folder of recorded patients.")
     ] = "ward",
     patients: Annotated[int, typer.Option(min=1, help="Beds of the simulated ward.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the simulated ward.")] = 2026,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the ward, of what strikes it, of those who answer.")
+    ] = 2026,
+    scenario: Annotated[
+        str, typer.Option(help="What strikes half-way; drawn by the seed if not given.")
+    ] = "",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the account there, as JSON.")
     ] = None,
@@ -45,7 +50,8 @@ def demo(
     _refuse_no_folder(json_file)
     # Ended from outside, it cleans up as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stream = _stream(source, patients=patients, seed=seed)
+    ward = source == "ward"
+    stream = _ward(patients, seed, seconds, scenario) if ward else _recorded(Path(source))
     base = here()
     folder = base.root / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,17 +73,21 @@ def _refuse_no_folder(file: Path | None) -> None:
         )
 
 
-def _stream(source: str, *, patients: int, seed: int) -> "Stream":
+def _ward(patients: int, seed: int, seconds: float, scenario: str) -> "Stream":
+    from services.cli.demo.play import Play
+    from services.cli.demo.run import SPEED, Stream
+
+    play = Play(patients, seed=seed, hours=seconds * SPEED / 3600, scenario=scenario)
+    return Stream(f"a ward of {patients} patients", play.messages(), play)
+
+
+def _recorded(path: Path) -> "Stream":
     from services.cli.demo.run import Stream
     from services.simulator.recording import open_recording
 
-    if source != "ward":
-        found = open_recording(Path(source), "replay", now=lambda: datetime.now(UTC))
-        who = f"{found.patients} recorded patients" if found.patients else "what is recorded there"
-        return Stream(who, found.stream)
-    from services.simulator.ward import open_ward
-
-    return Stream(f"a ward of {patients} patients", open_ward(patients, seed=seed))
+    found = open_recording(path, "replay", now=lambda: datetime.now(UTC))
+    who = f"{found.patients} recorded patients" if found.patients else "what is recorded there"
+    return Stream(who, found.stream)
 
 
 def _json(course: "Course", source: str) -> bytes:

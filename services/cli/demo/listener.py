@@ -7,20 +7,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
-from services.core.events import Alert, Step
+from services.core.events import Alert, Signal, Step
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.reader import Reader
 from services.runtime.ports import Record
 
-TOPICS: Final = ["predictions.v1", "alerts.v1"]
+TOPICS: Final = ["predictions.v1", "alerts.v1", "signals.v1"]
 MICROSECONDS: Final = 1e6
 READ_S: Final = 0.05
 
 
 class Listener:
-    """Reads committed predictions and alerts from their beginning, in a thread of its own."""
+    """Reads predictions, alerts and signals from their beginning, in a thread of its own.
+
+    Attributes:
+        steps: of alerts, counted.
+        raised: alerts as they were raised.
+        signals: their steps.
+        latencies_ms: from acceptance to a raised alert.
+    """
 
     def __init__(self, options: Options, schemas: Path, told: Callable[[str], None]) -> None:
         """Begin to listen.
@@ -28,12 +35,14 @@ class Listener:
         Args:
             options: of the cluster.
             schemas: the folder of the schemas.
-            told: hears of milestones: `first score`, `first alert`.
+            told: hears of milestones: `first score`, `first alert`, `first signal`.
         """
         self._codec, self._told = Codec(schemas), told
         self._reader = Reader(options, dict.fromkeys(partitions_of(options, TOPICS), 0))
         self._ending = threading.Event()
         self.steps: Counter[str] = Counter()
+        self.raised: list[Alert] = []
+        self.signals: list[Signal] = []
         self.latencies_ms: list[float] = []
         self._heard: set[str] = set()
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -55,10 +64,17 @@ class Listener:
     def _hear(self, record: Record) -> None:
         if record.topic == "predictions.v1":
             self._milestone("first score")
-            return
+        elif record.topic == "signals.v1":
+            self.signals.append(self._codec.decode(record.value or b"", Signal))
+            self._milestone("first signal")
+        else:
+            self._hear_alert(record)
+
+    def _hear_alert(self, record: Record) -> None:
         alert = self._codec.decode(record.value or b"", Alert)
         self.steps[alert.step] += 1
         if alert.step is Step.RAISED:
+            self.raised.append(alert)
             now = datetime.now(UTC).timestamp()
             self.latencies_ms.append((now - alert.accepted_at / MICROSECONDS) * 1000)
             self._milestone("first alert")

@@ -4,13 +4,17 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.cli.demo.account import Course, Vigil, percentiles
+from services.cli.demo.account import Course, percentiles
+from services.cli.demo.asking import Vigil
 from services.cli.demo.listener import Listener
+from services.cli.demo.play import Play
 from services.cli.demo.talk import Hear, Talk
+from services.cli.demo.watching import Watched, watched
 from services.local.conditions import deaf_to_ctrl_c
 from services.local.environment import remember
 from services.local.home import Home
@@ -28,10 +32,11 @@ ELSEWHERE: Final = ("KAFKA_", "CLICKHOUSE_", "VIGIL_SOURCES_FILE")
 
 
 class Stream(NamedTuple):
-    """Who streams in, and the messages in order of their time."""
+    """Who streams in, the messages in order of their time, and what is played with them."""
 
     name: str
     messages: Iterable[Message]
+    play: Play | None = None
 
 
 class Demo:
@@ -57,6 +62,7 @@ class Demo:
         self._talk, self._clock = talk, clock
         self._began = clock()
         self._milestones: dict[str, float] = {}
+        self._sent: Sent | None = None
 
     def run(self, stream: Stream, seconds: float) -> Course:
         """Do it all; whatever happens, nothing is left running.
@@ -91,11 +97,17 @@ class Demo:
     def _observe(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Course:
         kafka = KafkaSettings(bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"])
         schemas, vigil = Path(environ["VIGIL_SCHEMAS"]), Vigil(environ)
+        if stream.play:
+            with self._talk.busy("putting the baseline of the unchanged ward into use"):
+                stream.play.use_baseline(vigil)
+            self._reach("baseline in use")
         with Listener(kafka.client_options(), schemas, self._reach) as listener:
-            sent = self._stream(stream, seconds, environ)
+            with self._played(stream, kafka, environ):
+                sent = self._stream(stream, seconds, environ)
             with self._talk.busy("waiting until every offset is accounted for"):
                 reconcile = vigil.drained()
-        self._reach("all accounted for")
+            self._reach("all accounted for")
+            watching = self._watched(stream, vigil, listener, sent)
         with self._talk.busy("proving the ledger: every hash and every row is computed anew"):
             verify, counts = vigil.ask("ledger", "verify"), vigil.counts()
         self._reach("ledger proved")
@@ -107,13 +119,44 @@ class Demo:
             heard=dict(sorted(listener.steps.items())),
             verify=verify,
             reconcile=reconcile,
+            watching=watching,
         )
+
+    @contextmanager
+    def _played(
+        self, stream: Stream, kafka: KafkaSettings, environ: Mapping[str, str]
+    ) -> Iterator[None]:
+        """Let clinicians answer while patients stream in."""
+        if stream.play is None:
+            yield
+            return
+        with stream.play.clinicians(kafka.client_options(), environ, lambda: self._sent):
+            yield
+
+    def _watched(
+        self, stream: Stream, vigil: Vigil, listener: Listener, sent: Sent
+    ) -> Watched | None:
+        """Take account of the watching; None where there was no whole day to watch."""
+        days = stream.play and stream.play.whole_days(sent)
+        if not stream.play or not days:
+            return None
+        with self._talk.busy("computing every metric once more, from the ledger"):
+            found = watched(
+                vigil, stream.play, days, raised=listener.raised, signals=listener.signals
+            )
+        self._reach("metrics recomputed")
+        return found
 
     def _stream(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Sent:
         gateway = f"http://127.0.0.1:{environ['VIGIL_GATEWAY_PORT']}"
         self._talk.say(f"{stream.name}, an hour of theirs in a second, for {seconds:.0f} s")
         with self._talk.streaming(seconds) as hear:
-            return asyncio.run(_feed(stream.messages, gateway, seconds, hear))
+
+            def heard(sent: Sent) -> None:
+                self._sent = sent
+                hear(sent)
+
+            return asyncio.run(_feed(stream.messages, gateway, seconds, heard))
 
     def _reach(self, milestone: str) -> None:
         self._milestones[milestone] = round(self._clock() - self._began, 1)

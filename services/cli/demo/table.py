@@ -6,6 +6,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.demo import findings
 from services.cli.demo.account import Course
 
 FATES: Final = {
@@ -28,6 +29,7 @@ What to try next
   export VIGIL_HOME={home:<28}what you just saw, kept until the next demo
   .venv/bin/vigil up
   .venv/bin/vigil sql "SELECT step, cause, count() FROM alerts GROUP BY ALL"
+  .venv/bin/vigil drift list                    what drifted, window by window
   .venv/bin/vigil dlq list                      what was refused, and why
   .venv/bin/vigil ledger verify                 prove the ledger again
   .venv/bin/vigil down
@@ -66,6 +68,9 @@ def sections(course: Course) -> Iterator[list[Row]]:
         *_named(DISPOSITIONS, counts["predictions"]),
     ]
     yield list(_alerts(course))
+    if course.watching:
+        yield list(findings.signals(course.watching))
+        yield list(findings.labels(course.watching))
     yield list(_proved(course))
 
 
