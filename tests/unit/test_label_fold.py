@@ -210,19 +210,20 @@ def test_a_crash_at_any_row_counts_nothing_twice_and_loses_nothing(
     for place, event in enumerate(events):  # a watermark never goes back
         highest = max(highest, event.watermark or 0)
         events[place] = msgspec.structs.replace(event, watermark=highest)
+    reach = data.draw(st.sampled_from((0, DAY, REACH)), label="reach")
     through = len(events)
     tail = [progress(highest + HOUR), progress(AFTER + HOUR)]
-    calm = Run()
+    calm = Run(LabelFold(0, reach=reach))
     calm.take(events)
     calm.take(tail, through)
     crashed = data.draw(st.integers(1, through), label="crashed before offset")
     committed = data.draw(st.integers(0, crashed), label="committed offset")
-    before = Run()
+    before = Run(LabelFold(0, reach=reach))
     before.take(events[:committed])
     sure = len(before.rows)
     before.take(events[committed:crashed], committed)
     kept = data.draw(st.integers(sure, len(before.rows)), label="rows kept")
-    after = Run(published=before.published)
+    after = Run(LabelFold(0, reach=reach), published=before.published)
     for key, row in before.rows[:kept]:
         after.fold.load(key, row)
     after.take(events[committed:], committed)

@@ -140,12 +140,13 @@ class LabelFold:
             stays[stay] = row
 
     def rows(self) -> Iterable[FoldRow]:
-        """Give each encounter's window that changed, then how far time has come."""
+        """Give each encounter's window that changed, how far time has come, what is over."""
         changed, self._changed = self._changed, {}
-        yield from changed.items()
+        yield from ((key, row) for key, row in changed.items() if row is not None)
         if self._kept != self._calendar.mark:
             self._kept = self._calendar.mark
             yield _CALENDAR, self._calendar.row()
+        yield from ((key, row) for key, row in changed.items() if row is None)
 
     def due(self, *, final: bool = False) -> Iterable[Tally]:
         """Give the tallies to be published now, windows in order of their start."""
