@@ -14,7 +14,7 @@ from services.simulator.physiology import DECIMALS
 from services.simulator.scenario import Place, Strike
 
 _PRESSURES: Final[tuple[str, ...]] = ("SBP", "DBP")
-_MISTYPED: Final = 1.35
+MISTYPED: Final = 1.35
 """A mistyped value is so many times the right one."""
 _WEIGHT_KG: Final = 78.0
 
@@ -89,7 +89,7 @@ def _observations(stay: Stay, row: int, mistyped: str, *, extra: bool) -> Iterat
         if name not in _PRESSURES:
             device = stay.chart.device(row, name, stay.place.bed).identity
             charted = moment.setdefault(device, stay.charted(row, device))
-            yield _single(stay, row, name, charted, _MISTYPED if name == mistyped else 1.0)
+            yield _single(stay, row, name, charted, MISTYPED if name == mistyped else 1.0)
     if extra:
         yield fhir.weight(stay.charted(row, monitor), f"{stem}-29463-7", _WEIGHT_KG)
 
