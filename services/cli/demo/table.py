@@ -26,7 +26,7 @@ DISPOSITIONS: Final = {
 STEPS: Final = {"raised": "raised", "cleared": "cleared", "withdrawn": "withdrawn"}
 NEXT: Final = """\
 What to try next
-  export VIGIL_HOME={home:<28}what you just saw, kept until the next demo
+  export VIGIL_HOME={home:<27} what you just saw, kept until the next demo
   .venv/bin/vigil up
   .venv/bin/vigil sql "SELECT step, cause, count() FROM alerts GROUP BY ALL"
   .venv/bin/vigil drift list                    what drifted, window by window
