@@ -1,4 +1,9 @@
-"""The judge of drift: patient-hours of a window against the baseline, feature by feature."""
+"""The judge of drift: patient-hours of a window against the baseline, feature by feature.
+
+Two families are declared in advance: the features of everybody, and the features of all the units
+that the baseline knows. Within each a p-value is corrected for all its members, so that a window
+without drift is alarm in one of a hundred by either, however many units there are.
+"""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -56,7 +61,7 @@ class Trial(NamedTuple):
 
     reading: Reading
     p: float  # corrected
-    family: int
+    family: int  # so many tests share an error
 
 
 def unfit(baseline: Baseline | None, window: Window, digests: AbstractSet[str]) -> str:
@@ -106,7 +111,12 @@ def drift(
         The measurements, and what is watched in this window by its own p-value.
     """
     cohorts = [list(_cases(name, tally, baseline)) for name in sorted(tally.cohorts)]
-    trials = {case[:2]: trial for cases in cohorts for case, trial in _trials(cases)}
+    units = max(1, len(baseline.cohorts.keys() - {EVERYBODY}))
+    trials = {
+        case[:2]: trial
+        for cases in cohorts
+        for case, trial in _trials(cases, 1 if cases[0].cohort == EVERYBODY else units)
+    }
     veils = {
         feature: hidden({cases[place].cohort: cases[place].patients for cases in cohorts})
         for place, feature in enumerate(baseline.features)
@@ -133,14 +143,17 @@ def _cases(cohort: str, tally: HourTally, baseline: Baseline) -> Iterator[Case]:
         yield Case(cohort, feature, tally.cohorts[cohort], place, references.get(feature))
 
 
-def _trials(cases: list[Case]) -> Iterator[tuple[Case, Trial]]:
-    """Test what can be tested of one cohort; its features are corrected together (Holm)."""
+def _trials(cases: list[Case], cohorts: int) -> Iterator[tuple[Case, Trial]]:
+    """Test what can be tested of one cohort.
+
+    Its features are corrected together (Holm), and then for the cohorts of its kind (Bonferroni).
+    """
     family = [case for case in cases if case.reference is not None]
     readings = [_reading(case) for case in family]
     corrected = holm([reading.p if reading else NOT_TESTED for reading in readings])
     for case, reading, p in zip(family, readings, corrected, strict=True):
         if reading is not None:
-            yield case, Trial(reading, p, len(family))
+            yield case, Trial(reading, min(1.0, cohorts * p), cohorts * len(family))
 
 
 def _reading(case: Case) -> Reading | None:
