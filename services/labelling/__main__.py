@@ -1,6 +1,8 @@
 """`python -m services.labelling`: predictions, alerts, answers and outcomes to labelled.v1."""
 
 import sys
+from collections import Counter
+from collections.abc import Mapping
 
 from services.core.errors import CommandError, ExitCode, Reason
 from services.core.labels import Rule
@@ -31,22 +33,28 @@ def tasks(settings: LabellingSettings, options: Options, metrics: Metrics) -> Ma
     """Give the maker of tasks.
 
     Raises:
-        CommandError: a topic is missing, or they have different numbers of partitions.
+        CommandError: the topics have different numbers of partitions.
+        Retry: one of them is missing, or nobody answers.
     """
-    _check_partitions(options)
+    topics = (*INPUTS, LABELLED, CHANGELOG)
+    check_partitions(Counter(topic for topic, _ in admin.partitions_of(options, list(topics))))
     rule = Rule(lag=round(settings.label_lag_h * HOUR))
     labeller = Labeller(codec=Codec(settings.schemas), rule=rule, joined=counting(metrics))
     return lambda partition: Labelling(partition, labeller)
 
 
-def _check_partitions(options: Options) -> None:
-    """Everything of a stay meets in one partition number only where all topics have as many."""
-    topics = (*INPUTS, LABELLED, CHANGELOG)
-    found = admin.partitions_of(options, list(topics))
-    many = {topic: sum(1 for name, _ in found if name == topic) for topic in topics}
-    if len(set(many.values())) > 1 or not all(many.values()):
+def check_partitions(partitions: Mapping[str, int]) -> None:
+    """See that everything of a stay meets in one partition number.
+
+    Args:
+        partitions: by topic how many it has.
+
+    Raises:
+        CommandError: not all have as many.
+    """
+    if len(set(partitions.values())) > 1:
         raise CommandError(
-            f"The topics of labelling do not have one number of partitions: {many}.",
+            f"The topics of labelling do not have one number of partitions: {dict(partitions)}.",
             "Run `vigil topics apply`; it says which topic is in the way.",
             ExitCode.CONFIGURATION,
         )

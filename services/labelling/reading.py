@@ -96,9 +96,9 @@ def _cohorts(batch: PredictionBatch) -> list[Cohorts]:
     if len(batch.cohorts) != 2 * many * batch.entries:
         raise Refusal(Reason.AVRO_SYNTAX, "cohorts")
     codes = np.frombuffer(batch.cohorts, "<u2").tolist()
-    if max(codes, default=0) >= max(1, len(names)):
+    if max(codes, default=-1) >= len(names):
         raise Refusal(Reason.AVRO_SYNTAX, "cohort_labels")
-    labels = [names[code] for code in codes] if names else []
+    labels = [names[code] for code in codes]
     return [
         (dimensions, tuple(labels[row * many : (row + 1) * many])) for row in range(batch.entries)
     ]

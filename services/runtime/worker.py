@@ -84,6 +84,7 @@ class Worker:
             options, group=plan.service, instance=name, topics=list(plan.inputs)
         )
         self._tasks: dict[int, Task] = {}
+        self._held: set[Partition] = set()
         self._offsets: dict[Partition, int] = {}
         self.began: float | None = None
         """When the open transaction began; None while there is none."""
@@ -157,8 +158,13 @@ class Worker:
         ]
 
     def _gained(self, partitions: Sequence[Partition]) -> None:
-        fresh = {number: self._make_task(number) for _, number in partitions}
-        rows = restore(self._options, self._plan.changelog, fresh) if self._plan.changelog else 0
+        # One task serves a partition number of every input topic: a topic that comes later must
+        # not replace a living one, nor may one that goes first end it.
+        self._held.update(partitions)
+        numbers = {number for _, number in partitions} - self._tasks.keys()
+        fresh = {number: self._make_task(number) for number in sorted(numbers)}
+        changelog = self._plan.changelog
+        rows = restore(self._options, changelog, fresh) if changelog and fresh else 0
         self._tasks.update(fresh)
         self._meter.assigned(partitions, rows)
 
@@ -175,8 +181,9 @@ class Worker:
             raise Retry("the group gave our partitions to another instance")
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
-        for _, number in partitions:
-            self._tasks.pop(number, None)
+        self._held.difference_update(partitions)
+        for number in self._tasks.keys() - {number for _, number in self._held}:
+            del self._tasks[number]
 
 
 def watch(worker: Worker, clock: Clock) -> threading.Thread:
