@@ -1,6 +1,7 @@
 """Draws windows of K patients from a reference, to see what chance alone does to each feature."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import gcd
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from services.core.stats.nulls import Null, compress
 
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 SIZES: Final = (20, 40, 60, 100, 200, 400)
 """Numbers of patients for which windows are drawn, as far as the reference reaches."""
@@ -46,10 +48,10 @@ class Column(NamedTuple):
 
     place: Int64
     bins: int
-    value: NDArray[np.float64] | None = None
+    value: Float64 | None = None
 
 
-def spread(column: Column, patient: Int64, patients: int) -> NDArray[np.float64]:
+def spread(column: Column, patient: Int64, patients: int) -> Float64:
     """Each patient's weight by bin, and its mean in the last column if the feature has one.
 
     Returns:
@@ -100,11 +102,10 @@ def draw_nulls(
     for members in _alike(columns):
         chosen = [columns[member] for member in members]
         table = _table(hours, chosen, windows)
+        within = [size for size in sorted(sizes) if size * REACH <= len(table.starts) - 1]
         found = [
-            [_null(*drawn, column, size) for drawn, column in zip(parts, chosen, strict=True)]
-            for size in sorted(sizes)
-            if size * REACH <= len(table.starts) - 1
-            for parts in [_windows(rng, table, chosen, size, draws)]
+            [_null(*parts, column, size) for parts, column in zip(drawn, chosen, strict=True)]
+            for size, drawn in _windows(rng, table, chosen, within, draws)
         ]
         for place, member in enumerate(members):
             nulls[member] = tuple(row[place] for row in found)
@@ -122,7 +123,7 @@ class _Table(NamedTuple):
 
     rows: Float32
     starts: Int64
-    total: NDArray[np.float64]
+    total: Float64
 
 
 def _placed(rng: np.random.Generator, hours: Hours, window_h: int) -> NDArray[np.bool_]:
@@ -170,34 +171,49 @@ def _only(column: Column, held: NDArray[np.bool_]) -> Column:
 
 
 def _windows(
-    rng: np.random.Generator, table: _Table, columns: Sequence[Column], size: int, draws: int
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Give each column's part of the drawn windows, and of the reference without them."""
-    sums = np.concatenate(list(_added(rng, table, size, draws)))[:draws].astype(np.float64)
-    width = sums.shape[1] // 2
-    window, left = sums[:, :width], table.total - sums[:, width:]
-    ends = np.cumsum([column.bins + (column.value is not None) for column in columns])[:-1]
-    yield from zip(np.split(window, ends, axis=1), np.split(left, ends, axis=1), strict=True)
+    rng: np.random.Generator,
+    table: _Table,
+    columns: Sequence[Column],
+    sizes: Sequence[int],
+    draws: int,
+) -> Iterator[tuple[int, Iterator[tuple[Float64, Float64]]]]:
+    """Give, for each size, each column's part of the drawn windows and of the rest.
 
-
-def _added(
-    rng: np.random.Generator, table: _Table, size: int, draws: int
-) -> Iterator[NDArray[np.float32]]:
-    """Add up the cuts of drawn stays, some draws at a time.
-
-    A shuffled order of all stays, cut into pieces of K, is many draws without replacement at
-    the price of one; each piece is a draw like any other, and none repeats another's stays.
+    A shuffled order of all stays, cut into pieces of K, is many draws without replacement at the
+    price of one; each piece is a draw like any other. Pieces of a greater K are put together from
+    those of a smaller one, so that stays are added up once for all sizes.
     """
-    stays = len(table.starts) - 1
-    pieces, cuts = stays // size, np.diff(table.starts)
-    at_once = max(1, _ROWS // stays)
-    one = np.ones((1, size), np.float32)
-    for begun in range(0, -(-draws // pieces), at_once):
-        orders = min(at_once, -(-draws // pieces) - begun)
-        order = rng.permuted(np.tile(np.arange(stays), (orders, 1)), axis=1)
+    step = gcd(*sizes)
+    blocks = (len(table.starts) - 1) // step if sizes else 0
+    orders = {size: -(-draws // (blocks // (size // step))) for size in sizes}
+    added = _added(rng, table, step, max(orders.values(), default=0))
+    ends = np.cumsum([column.bins + (column.value is not None) for column in columns])
+    for size in sizes:
+        times = size // step
+        whole = added[: orders[size], : blocks // times * times]
+        sums = whole.reshape(-1, times, whole.shape[-1]).sum(axis=1)[:draws].astype(np.float64)
+        window, rest = sums[:, : ends[-1]], table.total - sums[:, ends[-1] :]
+        cut = ends[:-1]
+        yield size, zip(np.split(window, cut, axis=1), np.split(rest, cut, axis=1), strict=True)
+
+
+def _added(rng: np.random.Generator, table: _Table, size: int, orders: int) -> Float32:
+    """Shuffle the stays so many times, and add up a cut of each stay in every piece of K.
+
+    Returns:
+        (orders, S // K, 2 W)
+    """
+    stays, cuts = len(table.starts) - 1, np.diff(table.starts)
+    pieces = stays // size
+    added = np.empty((orders, pieces, table.rows.shape[1]), np.float32)
+    one, at_once = np.ones((1, size), np.float32), max(1, _ROWS // stays)
+    for begun in range(0, orders, at_once):
+        part = added[begun : begun + at_once]
+        order = rng.permuted(np.tile(np.arange(stays), (len(part), 1)), axis=1)
         stay = order[:, : pieces * size].reshape(-1, size)
         cut = table.starts[stay] + (rng.random(stay.shape) * cuts[stay]).astype(np.int64)
-        yield np.matmul(one, table.rows[cut])[:, 0]
+        part[:] = np.matmul(one, table.rows[cut])[:, 0].reshape(part.shape)
+    return added
 
 
 def _null(
