@@ -70,6 +70,13 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             signal_unit="hour",
             runbook="performance",
         ),
+        "calibration_difference": Measure(
+            meaning="Calibration of a group, less that of the largest group.",
+            unit="1",
+            kind="fairness",
+            signal_unit="hour",
+            runbook="fairness",
+        ),
         "sensitivity": Measure(
             meaning="Share of the septic that were alerted within the horizon before onset.",
             unit="1",

@@ -324,7 +324,8 @@ def test_every_statement_names_a_measure_and_holds_no_nan() -> None:
         numbers = (each.value, each.low, each.high, each.numerator, each.denominator)
         assert all(n is None or np.isfinite(n) for n in numbers)
     named = {(each.metric, each.unit_of_analysis) for each in crowd()[1]}
-    assert named == {(share.metric, share.unit) for share in (*SHARES, LEAD_TIME)}
+    shares = {(share.metric, share.unit) for share in (*SHARES, LEAD_TIME)}
+    assert named == {*shares, ("calibration_difference", "hour")}
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-import numpy as np
 
 from services.core.events import Measurement, State
+from services.core.judge.calibration import differences
 from services.core.judge.cells import hidden
+from services.core.judge.evidence import lacking, maturity, ratio, ratios
 from services.core.judge.groups import Cohort, cohorts_of
 from services.core.judge.shares import (
-    FINAL_HOURS,
+    CALIBRATION,
     LEAD_TIME,
-    MATURE,
-    MATURITY,
     POSITIVES,
     SHARES,
     Share,
@@ -45,8 +44,9 @@ class _Estimate(NamedTuple):
 def performance(tally: LabelTally, window: Window) -> list[Measurement]:
     """Measure a window: each share of `shares.SHARES` and the lead time, of every cohort.
 
-    Nothing here is watch or alarm: the bundle's validation interval is of another hospital, and a
-    site has no reference for its performance yet. A number that has its evidence is ok.
+    No number by itself is watch or alarm: the bundle's validation interval is of another hospital,
+    and a site has no reference for its performance yet. One that has its evidence is ok. Only the
+    calibration of groups is held against each other.
 
     Args:
         tally: of the whole window, all partitions.
@@ -65,7 +65,9 @@ def performance(tally: LabelTally, window: Window) -> list[Measurement]:
             name = cohort.name
             veil = _Veil(name in small, name in cells, name in positives[share.unit])
             found.append(_stated(share, cohort, window, veil))
-    return found
+    veiled = small | _hidden(cohorts, CALIBRATION.below) | positives[CALIBRATION.unit]
+    shown = [cohort for cohort in cohorts if cohort.name not in veiled]
+    return [*found, *differences(shown, window)]
 
 
 def _hidden(cohorts: Iterable[Cohort], columns: Sequence[str] = ()) -> frozenset[str]:
@@ -84,7 +86,7 @@ def _stated(share: Share, cohort: Cohort, window: Window, veil: _Veil) -> Measur
         patients=None if veil.cohort else cohort.patients(),
         positives=None if veil.positives else cohort.patients(*POSITIVES[share.unit]),
         hours=None if veil.cohort else round(cohort.total("hours")),
-        maturity=None if veil.cohort else _maturity(cohort, share.matures),
+        maturity=None if veil.cohort else maturity(cohort, share.matures),
         state=State.INSUFFICIENT,
         why="suppressed",
     )
@@ -94,7 +96,7 @@ def _stated(share: Share, cohort: Cohort, window: Window, veil: _Veil) -> Measur
 def _unveiled(suppressed: Measurement, share: Share, cohort: Cohort) -> Measurement:
     """Say the number, too."""
     estimate = _lead(cohort) if share is LEAD_TIME else _ratio(share, cohort)
-    lacks = _lacks(share, cohort)
+    lacks = lacking(share, cohort)
     missed = "missed" if share is LEAD_TIME and estimate.value is None else ""
     return msgspec.structs.replace(
         suppressed,
@@ -109,19 +111,14 @@ def _unveiled(suppressed: Measurement, share: Share, cohort: Cohort) -> Measurem
 
 
 def _ratio(share: Share, cohort: Cohort) -> _Estimate:
-    above, below = cohort.total(*share.above), cohort.total(*share.below)
-    if not below:
+    if not cohort.total(*share.below):
         return _Estimate()
-    scale = share.times * share.told_in
+    value = ratio(share, cohort)
     if not share.interval:
-        return _Estimate(scale * above / below)
-    low, high = wilson(above, below) if share.interval == "wilson" else _drawn(share, cohort)
-    return _Estimate(scale * above / below, scale * low, scale * high)
-
-
-def _drawn(share: Share, cohort: Cohort) -> tuple[float, float]:
-    above, below = cohort.drawn(*share.above), cohort.drawn(*share.below)
-    return percentile(np.divide(above, below, where=below > 0, out=np.full_like(above, np.nan)))
+        return _Estimate(value)
+    if share.interval == "wilson":
+        return _Estimate(value, *wilson(cohort.total(*share.above), cohort.total(*share.below)))
+    return _Estimate(value, *percentile(ratios(share, cohort)))
 
 
 def _lead(cohort: Cohort) -> _Estimate:
@@ -130,28 +127,3 @@ def _lead(cohort: Cohort) -> _Estimate:
         return _Estimate()
     found = lead([seconds / _SECONDS_PER_HOUR for seconds in cohort.leads], missed)
     return _Estimate(*found)
-
-
-def _lacks(share: Share, cohort: Cohort) -> str:
-    """Name what is missing for the number to be believed; nothing: ""."""
-    if cohort.patients(*share.below) < share.least:
-        return share.few
-    if cohort.total(*FINAL_HOURS) < share.hours:
-        return "few_hours"
-    maturity = _maturity(cohort, share.matures)
-    return "immature" if share.matures and (maturity or 0.0) < MATURE else ""
-
-
-def _maturity(cohort: Cohort, unit: str) -> float | None:
-    """Share of the units whose label is final; None where there is none, or no label is needed.
-
-    An onset that nobody has told of yet is no unit, but an hour before it is: so of onsets only
-    so many can be final as of hours.
-    """
-    if not unit:
-        return None
-    final, immature = MATURITY[unit]
-    known, units = cohort.total(*final), cohort.total(*final, immature)
-    of_hours = _maturity(cohort, "hour") if unit == "onset" else None
-    shares = [each for each in (known / units if units else None, of_hours) if each is not None]
-    return min(shares, default=None)

@@ -63,6 +63,17 @@ MATURITY: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 POSITIVES: Final[Mapping[str, tuple[str, ...]]] = {"hour": POSITIVE_HOURS, "first_alert": ONSETS}
 """Columns that make a patient a positive one, by unit of analysis."""
 
+CALIBRATION: Final = Share(
+    metric="calibration",
+    unit="hour",
+    above=POSITIVE_HOURS,
+    below=("expected",),
+    least=ENOUGH_CALIBRATED,
+    matures="hour",
+    hours=ENOUGH_HOURS,
+    told_in=float(SCORE_UNIT),
+)
+"""Calibration in the large: observed over expected."""
 SHARES: Final = (
     Share(
         metric="sensitivity",
@@ -88,16 +99,7 @@ SHARES: Final = (
         few="few_alerted",
         matures="hour",
     ),
-    Share(
-        metric="calibration",
-        unit="hour",
-        above=POSITIVE_HOURS,
-        below=("expected",),
-        least=ENOUGH_CALIBRATED,
-        matures="hour",
-        hours=ENOUGH_HOURS,
-        told_in=float(SCORE_UNIT),
-    ),
+    CALIBRATION,
     Share(
         metric="alerts_per_100_patient_days",
         unit="hour",
