@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
+SERVICES := gateway ingest scoring audit monitoring
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	--no-header --build-deps-for editable --allow-unsafe --strip-extras
 
 .PHONY: setup demo test check bench lock
 setup: .venv/.ready
@@ -31,5 +34,5 @@ bench: setup
 
 lock:
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--no-header --all-extras --build-deps-for editable --allow-unsafe --strip-extras -o requirements/all.lock pyproject.toml
+	$(COMPILE) --all-extras -o requirements/all.lock pyproject.toml
+	$(COMPILE) $(SERVICES:%=--extra %) --constraint requirements/all.lock -o requirements/services.lock pyproject.toml
