@@ -19,3 +19,13 @@ PROGRAMS = {program.name: program for program in SERVICES}
 """What the local stack runs, by name."""
 IN_IMAGE = dict(re.findall(r"(VIGIL_\w+)=(\S+)", DOCKERFILE))
 """Variables that the image sets."""
+
+
+def kafka_properties() -> dict[str, str]:
+    """What Kafka's image makes of its variables, as apache/kafka says: `_` is `.`, `__` is `_`."""
+    told = ALL["kafka"]["environment"]
+    names = [name for name in told if name.startswith("KAFKA_") and not name.endswith("_OPTS")]
+    return {
+        name.removeprefix("KAFKA_").lower().replace("_", ".").replace("..", "_"): told[name]
+        for name in names
+    }

@@ -1,5 +1,6 @@
 """Each service with exactly the environment of docker-compose.yml; addresses and paths aside."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from composed import ALL, DOCKERFILE, IN_IMAGE, OURS, PROGRAMS
+from composed import ALL, DOCKERFILE, IN_IMAGE, OURS, PROGRAMS, kafka_properties
 
 from services.local.home import REPO
-from services.local.kafka import Broker
+from services.local.kafka import await_answer, prepare
 from services.local.ports import free_port
+from services.runtime.kafka.admin import cluster_id
 
 pytestmark = pytest.mark.wire
 DEADLINE_S = 60.0
@@ -27,6 +29,7 @@ class Stack(NamedTuple):
     environments: Mapping[str, Mapping[str, str]]
     secrets: Path
     logs: Path
+    kafka: Mapping[int, int]
 
     def port(self, name: str) -> int:
         return int(self.environments[name][PROGRAMS[name].told_by])
@@ -57,13 +60,13 @@ def environment(name: str, places: Mapping[str, str]) -> dict[str, str]:
 def stack(
     jar_cache: Path, clickhouse: tuple[str, int], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """Kafka of its own, an engine, secrets as the script makes them, and all six services."""
+    """Kafka and all services as the file has them, secrets as the script makes them."""
     folder = tmp_path_factory.mktemp("composed")
     subprocess.run([REPO / "infra/docker/secrets.sh", folder / "secrets"], check=True)
-    node = Broker(folder / "kafka", free_port(), cache=jar_cache)
     host, port = clickhouse
+    ports = {number: free_port() for number in (19092, 9092, 9093)}
     places = {
-        "kafka:19092": node.bootstrap,
+        "kafka:19092": f"127.0.0.1:{ports[19092]}",
         "http://clickhouse:8123/default": f"http://{host}:{port}/composed",
         "/run/secrets": str(folder / "secrets"),
         "/var/lib/vigil": str(folder / "home"),
@@ -72,22 +75,34 @@ def stack(
     environments = {name: environment(name, places) for name in OURS}
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        node.start()
-        prepare = OURS["prepare"]["command"]
-        subprocess.run(prepare, env=environments["prepare"], cwd=REPO, check=True)
+        processes.append(kafka(folder / "kafka", ports, jar_cache))
+        first = OURS["prepare"]["command"]
+        subprocess.run(first, env=environments["prepare"], cwd=REPO, check=True)
         for name in PROGRAMS:
             with (folder / f"{name}.log").open("wb") as log:
                 line = [str(BIN / "python"), *OURS[name]["command"][1:]]
                 processes.append(
                     subprocess.Popen(line, env=environments[name], cwd=REPO, stderr=log)
                 )
-        yield Stack(environments, folder / "secrets", folder)
+        yield Stack(environments, folder / "secrets", folder, ports)
     finally:
-        for process in processes:
+        for process in reversed(processes):
             process.terminate()
-        for process in processes:
             process.wait(DEADLINE_S)
-        node.stop()
+
+
+def kafka(folder: Path, ports: Mapping[int, int], cache: Path) -> subprocess.Popen[bytes]:
+    command = prepare(folder, ports[9092], cache=cache)
+    told = kafka_properties() | {"log.dirs": str(folder / "log")}
+    text = "".join(f"{name}={value}\n" for name, value in told.items())
+    text = text.replace("//kafka:", "//127.0.0.1:").replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - the file's
+    text = re.sub(r":(19092|9092|9093)\b", lambda found: f":{ports[int(found[1])]}", text)
+    Path(command[-1]).write_text(text)
+    with (folder / "kafka.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    at = f"127.0.0.1:{ports[19092]}"
+    await_answer(at, alive=lambda: process.poll() is None, log=folder / "kafka.log")
+    return process
 
 
 def asked(port: int, path: str, token: str = "", body: bytes | None = None) -> tuple[int, bytes]:
@@ -134,3 +149,51 @@ def test_the_server_is_of_the_version_of_the_engine(clickhouse: tuple[str, int])
     with urllib.request.urlopen(f"http://{host}:{port}/?query=SELECT%20version()") as answer:
         version = answer.read().decode()
     assert version.startswith(ALL["clickhouse"]["image"].partition(":")[2] + ".")
+
+
+def test_kafka_answers_inside_and_on_loopback(stack: Stack) -> None:
+    inside, outside = (cluster_id(f"127.0.0.1:{stack.kafka[p]}", 5.0) for p in (19092, 9092))
+    assert inside == outside
+
+
+def test_prometheus_sees_every_service_and_can_evaluate_every_rule(
+    stack: Stack, tmp_path: Path
+) -> None:
+    program = shutil.which("prometheus")
+    if not program:
+        pytest.skip(reason="there is no prometheus: apt-get install prometheus")
+    port = free_port()
+    config = shutil.copytree(REPO / "infra/prometheus", tmp_path / "etc") / "prometheus.yml"
+    text = config.read_text().replace("/run/secrets", str(stack.secrets)).replace("10s", "1s")
+    for name, service in PROGRAMS.items():
+        text = text.replace(f"{name}:{service.port}", f"127.0.0.1:{stack.port(name)}")
+    config.write_text(text)
+    command = [
+        program,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=error",
+    ]
+    with subprocess.Popen(command) as process:
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while trouble := _troubles(port):
+                assert time.monotonic() < deadline, trouble
+                time.sleep(0.2)
+        finally:
+            process.terminate()
+
+
+def _troubles(port: int) -> set[str]:
+    """Name the services that are not scraped and the rules that were not evaluated."""
+    try:
+        _, scraped = asked(port, "/api/v1/targets")
+        _, judged = asked(port, "/api/v1/rules")
+    except urllib.error.URLError as error:
+        return {str(error)}
+    targets = json.loads(scraped)["data"]["activeTargets"]
+    up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
+    groups = json.loads(judged)["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    return (set(PROGRAMS) - up) | {r["name"] for r in rules if r["health"] != "ok"}
