@@ -56,7 +56,7 @@ def verify(*, json: Json = False) -> None:
         Source(topic=t.topic, topic_id="", phi=t.phi, event=EVENTS[t.event] if t.event else None)
         for t in read_topics(settings.schemas)
     ]
-    store = _migrated()
+    store = migrated()
     report = Verifier(store, sources, Codec(settings.schemas).decode, tell=_progress()).run()
     if json:
         import msgspec
@@ -83,7 +83,7 @@ def reconcile(
     from services.runtime.settings import KafkaSettings
     from services.runtime.topics.files import read_topics
 
-    store, options = _migrated(), KafkaSettings().client_options()
+    store, options = migrated(), KafkaSettings().client_options()
     sources = sources_of(options, read_topics(_settings().schemas))
     report = Books(options, store, sources).reconcile(patience)
     if json:
@@ -132,7 +132,13 @@ def open_store(*, create: bool = False) -> "ClickHouse":
         ) from None
 
 
-def _migrated() -> "ClickHouse":
+def migrated() -> "ClickHouse":
+    """Connect to a store that has all tables of this program.
+
+    Raises:
+        CommandError: tables are missing, or as `open_store` does.
+        Retry: nobody answers.
+    """
     from services.audit.migrate import pending, read_migrations
 
     store = open_store()

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
     "evaluate": ("services.cli.train:evaluate", "Measure a bundle on recorded stays."),
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
+    "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),
     "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
