@@ -2,6 +2,7 @@
 
 import re
 from itertools import chain
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ HEADINGS = [
 ]
 
 
-def rules(name: str) -> list[dict[str, str]]:
+def rules(name: str) -> list[dict[str, Any]]:
     groups = yaml.safe_load((REPO / "infra/prometheus/rules" / name).read_text())["groups"]
     return list(chain.from_iterable(group["rules"] for group in groups))
 
@@ -65,3 +66,10 @@ def test_a_page_of_signals_names_the_measurements_that_open_them(name: str) -> N
     assert named - {"ok", "alarm"} <= set(MEASURES)
     opened = {m for m, measure in MEASURES.items() if measure.runbook == name}
     assert opened <= named
+
+
+def test_the_page_on_operations_lists_every_alert_with_whom_it_calls() -> None:
+    page = (REPO / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| (`Vigil.+?) \| (technical|clinical) \|", page, re.MULTILINE)
+    listed = {(name, who) for names, who in rows for name in re.findall(r"`(\w+)`", names)}
+    assert listed == {(rule["alert"], rule["labels"]["audience"]) for rule in rules("alerts.yml")}
