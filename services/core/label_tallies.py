@@ -5,8 +5,8 @@ patient and a count of distinct patients need no less, and because at some hundr
 partition this is a few kilobytes, where replicates of every cohort would be a hundred.
 """
 
-from collections.abc import Mapping
-from operator import add
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -116,21 +116,21 @@ def _onset(hour: HourLabel, horizon_s: int) -> str:
     return "timely" if hour.lead_s <= horizon_s else "early"
 
 
-def added(one: Counts, other: Counts) -> Counts:
-    """Add counts of distinct hours.
+def summed(counts: Iterable[Counts]) -> Counts:
+    """Add up counts of distinct hours.
 
-    >>> added(Counts(leads=(60,)), Counts(leads=(30,))).leads
-    (30, 60)
+    >>> summed([Counts(hours=1, leads=(60,)), Counts(hours=2, leads=(30,))])[::17]
+    (3, (30, 60))
     """
-    leads = tuple(sorted(one.leads + other.leads))
-    return Counts._make([*map(add, one[:-1], other[:-1]), leads])
+    *numbers, leads = zip(NOTHING, *counts, strict=True)
+    return Counts._make([*map(sum, numbers), tuple(sorted(chain.from_iterable(leads)))])
 
 
 def merged(one: LabelTally, other: LabelTally) -> LabelTally:
     """Add tallies of distinct hours, such as those of two partitions, or of two windows."""
     whole = dict(one)
     for group, counts in other.items():
-        whole[group] = added(whole[group], counts) if group in whole else counts
+        whole[group] = summed((whole[group], counts)) if group in whole else counts
     return whole
 
 

@@ -1,6 +1,6 @@
 """Whether a score means the same in every group: found where it does not, and not before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
 import msgspec
@@ -9,7 +9,10 @@ import pytest
 from labelled_hours import BEGIN, hour_label, labelled
 
 from services.core.events import Labelled, Measurement, State
+from services.core.judge.calibration import differences
+from services.core.judge.groups import COLUMNS, Cohort
 from services.core.judge.labels import measured
+from services.core.label_tallies import SCORE_UNIT
 from services.core.stats.intervals import poisson_weights
 from services.core.windows import DAY, HOUR, Window
 
@@ -106,6 +109,47 @@ def test_a_difference_takes_what_calibration_takes_and_positive_patients(
     [one] = compared([*told, *group])
     assert (one.state, one.why) == (State.INSUFFICIENT, why)
     assert (one.low is None) == (why != "wide_interval")
+
+
+def drawn_groups(
+    random: np.random.Generator, sizes: Sequence[int], *, truth: Sequence[float]
+) -> list[Cohort]:
+    """Groups whose patients have up to six positive hours as often as announced, times the truth.
+
+    A tenth of the patients is positive, more or less of them by their own risk.
+    """
+    groups = []
+    for number, (size, times) in enumerate(zip(sizes, truth, strict=True)):
+        risk = np.minimum(0.1 * random.gamma(2, 0.5, size), 0.5)
+        positive = np.where(random.random(size) < risk * times, random.integers(1, 7, size), 0)
+        table = np.zeros((size, len(COLUMNS)))
+        table[:, COLUMNS.index("hours")] = 24
+        table[:, COLUMNS.index("false_negative")] = positive
+        table[:, COLUMNS.index("true_negative")] = 24 - positive
+        table[:, COLUMNS.index("expected")] = np.round(risk * 3.5 * SCORE_UNIT)
+        drawn = np.zeros((200, len(COLUMNS)))
+        used = table.any(axis=0)
+        drawn[:, used] = random.poisson(1, (200, size)).astype(float) @ table[:, used]
+        sums = dict(zip(COLUMNS, table.sum(axis=0).tolist(), strict=True))
+        groups.append(Cohort(f"race={number}", sums, table, drawn, []))
+    return groups
+
+
+def alarmed(windows: int, sizes: Sequence[int], truth: Sequence[float]) -> int:
+    """In how many windows some group is an alarm."""
+    random = np.random.default_rng(5)
+    drawn = (drawn_groups(random, sizes, truth=truth) for _ in range(windows))
+    return sum(
+        any(each.state is State.ALARM for each in differences(groups, DAY_ONE)) for groups in drawn
+    )
+
+
+def test_unchanged_groups_are_an_alarm_in_5_windows_of_100_at_most() -> None:
+    assert alarmed(200, (400, 300, 300, 250), (1, 1, 1, 1)) <= 10
+
+
+def test_a_group_of_600_with_twice_the_announced_is_an_alarm_in_9_windows_of_10() -> None:
+    assert alarmed(40, (900, 600), (1, 2)) >= 36
 
 
 def test_a_group_that_may_not_be_shown_is_compared_with_nobody() -> None:

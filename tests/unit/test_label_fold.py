@@ -22,11 +22,11 @@ from services.core.label_tallies import (
     Counts,
     Group,
     LabelTally,
-    added,
     counts_of,
     decode,
     encode,
     merged,
+    summed,
 )
 from services.core.windows import DAY, HOUR
 
@@ -192,10 +192,10 @@ def test_sums_do_not_depend_on_the_order_of_adding_to_the_last_digit(
 ) -> None:
     forward = backward = NOTHING
     for label in told:
-        forward = added(forward, counts_of(label, HORIZON_S))
+        forward = summed((forward, counts_of(label, HORIZON_S)))
     for label in reversed(told):
-        backward = added(counts_of(label, HORIZON_S), backward)
-    assert forward == backward
+        backward = summed((counts_of(label, HORIZON_S), backward))
+    assert forward == backward == summed(counts_of(label, HORIZON_S) for label in told)
 
 
 @settings(deadline=None)
@@ -406,4 +406,4 @@ def test_a_malformed_tally_is_refused(body: bytes) -> None:
 def test_what_one_hour_adds_can_be_taken_out_again() -> None:
     one = counts_of(hour_label(score=0.3, above=True), H)
     two = counts_of(hour_label(score=0.1), H)
-    assert tuple(map(sub, added(one, two)[:-1], one[:-1])) == two[:-1]
+    assert tuple(map(sub, summed((one, two))[:-1], one[:-1])) == two[:-1]

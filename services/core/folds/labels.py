@@ -18,9 +18,9 @@ from services.core.label_tallies import (
     Counts,
     Group,
     LabelTally,
-    added,
     counts_of,
     encode,
+    summed,
 )
 from services.core.labels import HORIZON_H
 from services.core.windows import DAY, HOUR, WEEK, Window
@@ -179,10 +179,10 @@ def hours_in(row: bytes | None) -> _Hours:
 
 def tally_of(lines: Iterable[tuple[Group, Counts]]) -> LabelTally:
     """Add up what distinct hours add."""
-    tally: dict[Group, Counts] = {}
+    groups: dict[Group, list[Counts]] = {}
     for group, counts in lines:
-        tally[group] = added(tally.get(group, NOTHING), counts)
-    return tally
+        groups.setdefault(group, []).append(counts)
+    return {group: summed(counts) for group, counts in groups.items()}
 
 
 def line_of(event: Labelled) -> tuple[Group, Counts]:
