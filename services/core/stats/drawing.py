@@ -97,7 +97,7 @@ def draw_nulls(
     Returns:
         Per column its nulls, rising in patients.
     """
-    windows = [_placed(rng, hours, window_h) for _ in range(_CUTS)]
+    windows = [placed(rng, hours, window_h) for _ in range(_CUTS)]
     nulls: list[tuple[Null, ...]] = [()] * len(columns)
     for members in _alike(columns):
         chosen = [columns[member] for member in members]
@@ -126,7 +126,7 @@ class _Table(NamedTuple):
     total: Float64
 
 
-def _placed(rng: np.random.Generator, hours: Hours, window_h: int) -> NDArray[np.bool_]:
+def placed(rng: np.random.Generator, hours: Hours, window_h: int) -> NDArray[np.bool_]:
     """Place one window a patient, so that it holds at least an hour; say which rows it holds."""
     patient, hour = hours
     first = hour[np.flatnonzero(np.diff(patient, prepend=-1))]
