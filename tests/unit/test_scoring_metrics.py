@@ -2,20 +2,22 @@
 
 import re
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
 from wards import HOUR, MODEL, START, Run, admitted, log, measured, scorer, tick
 
 from services.core.events import Role
-from services.runtime import bundle
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import counting
 from services.scoring.entries import Model
 
-LOADED = cast("bundle.Bundle", SimpleNamespace(name="sepsis", version="1.0.0"))
+if TYPE_CHECKING:
+    from services.runtime.bundle import Bundle
+
+LOADED = cast("Bundle", SimpleNamespace(name="sepsis", version="1.0.0"))
 EVENTS = [
     admitted("p", START, "e1", unit="MICU"),
     measured("p", START, {"HR": 150}),
