@@ -57,5 +57,6 @@ SERVICES: Final = (
     Program(name="ingest", command=_module("services.ingest"), port=9401),
     Program(name="scoring", command=_module("services.scoring"), port=9402),
     Program(name="labelling", command=_module("services.labelling"), port=9405),
+    Program(name="monitoring", command=_module("services.monitoring"), port=9403),
     Program(name="audit", command=_module("services.audit"), port=9404),
 )
