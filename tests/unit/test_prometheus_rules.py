@@ -12,6 +12,7 @@ import yaml
 
 from services.core import metrics as spec
 from services.local.home import REPO
+from services.local.roster import SERVICES
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 
@@ -98,6 +99,13 @@ def test_an_alert_says_how_bad_for_whom_since_when_and_what_to_do(rule: dict[str
     assert re.fullmatch(r"[A-Z].+\.", told["summary"])
     assert told["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
     assert told["dashboard_url"].rpartition("/d/")[2] in BOARDS
+
+
+def test_alerts_on_services_name_every_service_and_no_other() -> None:
+    [down] = [rule for rule in ALERTS if rule["alert"] == "VigilServiceDown"]
+    assert set(re.findall(r"\w+", down["expr"].partition('"')[2].partition('"')[0])) == {
+        program.name for program in SERVICES
+    }
 
 
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent() -> None:
