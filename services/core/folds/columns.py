@@ -15,6 +15,10 @@ TICK: Final = tuple(Kind).index(Kind.TICK)
 OBSERVATION: Final = tuple(Kind).index(Kind.OBSERVATION)
 FARTHEST: Final = 62_135_596_800_000_000
 """The year 1, and as far the other way, µs."""
+_SCORED: Final = int(Disposition.SCORED)  # an enum's member is slow to look up and to compare
+_ABSTAINED: Final = int(Disposition.ABSTAINED)
+_UNUSABLE: Final = int(Cause.UNUSABLE)
+_UNREADABLE: Final = int(Cause.UNREADABLE)
 _LARGEST: Final = float(np.finfo(np.float32).max)
 _WIDTHS: Final = {
     "offsets": 8,
@@ -79,9 +83,10 @@ def columns_of(batch: PredictionBatch, dimensions: Iterable[str]) -> Columns:
     kinds = np.frombuffer(batch.kinds, np.uint8)
     dispositions = np.frombuffer(batch.dispositions, np.uint8)
     causes = np.frombuffer(batch.causes, np.uint8)
-    scored = (dispositions == Disposition.SCORED) & (kinds != TICK)
-    usable = (causes != Cause.UNUSABLE) & (causes != Cause.UNREADABLE)
-    counts = scored | ((dispositions == Disposition.ABSTAINED) & usable & (kinds != TICK))
+    somebody = kinds != TICK
+    scored = (dispositions == _SCORED) & somebody
+    usable = (causes != _UNUSABLE) & (causes != _UNREADABLE)
+    counts = scored | ((dispositions == _ABSTAINED) & usable & somebody)
     measured_at = np.frombuffer(batch.measured_at, "<i8")
     _in_range(measured_at[counts])
     bitmaps = np.frombuffer(batch.bitmaps, "<u8")
@@ -147,6 +152,8 @@ def _cohorts(
     if codes.size and codes.max() >= len(labels) - 1:
         raise Refusal(Reason.AVRO_SYNTAX, "cohorts")
     places = {name: place for place, name in enumerate(present)}
-    missing = np.full(batch.entries, len(labels) - 1, np.uint16)
-    asked = [codes[:, places[d]] if d in places else missing for d in dimensions]
-    return np.stack(asked, axis=1), labels
+    asked = [places.get(dimension, len(present)) for dimension in dimensions]
+    if len(present) in asked:
+        missing = np.full((batch.entries, 1), len(labels) - 1, np.uint16)
+        codes = np.concatenate([codes, missing], axis=1)
+    return codes[:, asked], labels

@@ -80,10 +80,12 @@ class HourFold:
             return
         calendar = self._calendar
         places = (columns.measured_at[rows] - calendar.origin) // calendar.length
-        for place in np.unique(places).tolist() if np.ptp(places) else [int(places[0])]:
+        found = set(places.tolist())
+        for place in sorted(found):
             start = calendar.start(place * calendar.length + calendar.origin)
+            inside = rows if len(found) == 1 else rows[places == place]
             if start is not None:
-                self._add(start, columns, rows[places == place], offset=offset)
+                self._add(start, columns, inside, offset=offset)
 
     def _add(self, start: int, columns: Columns, rows: NDArray[np.intp], *, offset: int) -> None:
         window = self._window(start)

@@ -17,6 +17,7 @@ from services.core.vitals import VITALS
 from services.core.windows import HOUR, Window
 
 _LEVEL: Final = 1
+_RAISED: Final = int(Decision.RAISED)
 _MARK: Final = struct.Struct(">q")
 _FEW: Final = 8
 _VITALS: Final = len(VITALS)
@@ -102,18 +103,18 @@ class PatientHours:
         self._scored[slots[scored], hours[scored]] = True
         above = columns.above[rows] & scored
         self._above[slots[above], hours[above]] = True
-        self._raised[slots[columns.decisions[rows] == Decision.RAISED]] = True
+        self._raised[slots[columns.decisions[rows] == _RAISED]] = True
         self._abstained[slots[~scored]] = True
         labels = [self._labels.setdefault(each, len(self._labels)) for each in columns.labels]
         self._cohorts[slots] = np.array(labels, np.int32)[columns.cohorts[rows]]  # the last stays
-        self._measure(columns, rows, slots, np.stack([hours, moments]))
+        self._measure(columns, rows, slots, (hours, moments))
 
     def _measure(
         self,
         columns: Columns,
         rows: NDArray[np.intp],
         slots: NDArray[np.intp],
-        times: NDArray[np.int64],
+        times: tuple[NDArray[np.int64], NDArray[np.int64]],
     ) -> None:
         """Keep of each vital sign in each hour the value measured last; of two the later entry."""
         bitmaps = np.where(columns.measures[rows], columns.bitmaps[rows], np.uint64(0))
