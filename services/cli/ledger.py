@@ -33,7 +33,7 @@ def migrate(
     missing = pending(store, read_migrations())
     if missing and not yes:
         _ask(missing)
-    apply(store, missing)
+    apply(store, missing, cluster=_cluster())
     if json:
         _print({"schema": "vigil.ledger.migrate/1", "applied": [m.name for m in missing]})
         return
@@ -130,6 +130,12 @@ def open_store(*, create: bool = False) -> "ClickHouse":
             "check CLICKHOUSE_URL, and run `vigil ledger migrate` for a new database",
             ExitCode.CONFIGURATION,
         ) from None
+
+
+def _cluster() -> str:
+    from services.audit.settings import StoreSettings
+
+    return StoreSettings().cluster
 
 
 def migrated() -> "ClickHouse":
