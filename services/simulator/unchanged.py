@@ -1,6 +1,6 @@
 """An unchanged ward as monitoring sees it: patient-hours for a baseline, without the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from services.core.freeze import PatientHours
 from services.core.terminology.book import Terminology
-from services.core.terminology.units import Conversion
 from services.core.vitals import VARIABLE_INDEX, VITALS
 from services.simulator.messages import START
 from services.simulator.rendering import MISTYPED, Stay
@@ -50,10 +49,8 @@ def unchanged(
 
 def joined(stays: list[tuple[Stay, Plan]], terminology: Terminology) -> PatientHours:
     """Put stays together, each of a patient of its own."""
-    conversions = {
-        name: {c.unit: c for c in terminology.conversions(VARIABLE_INDEX[name])} for name in VITALS
-    }
-    each = [_hours(stay, planned, conversions) for stay, planned in stays]
+    taken = _reader(terminology)
+    each = [_hours(stay, planned, taken) for stay, planned in stays]
     return PatientHours(
         patient=np.repeat(np.arange(len(each)), [len(hours.hour) for hours in each]),
         hour=np.concatenate([hours.hour for hours in each]),
@@ -62,9 +59,21 @@ def joined(stays: list[tuple[Stay, Plan]], terminology: Terminology) -> PatientH
     )
 
 
-def _hours(
-    stay: Stay, planned: Plan, conversions: Mapping[str, Mapping[str, Conversion]]
-) -> _Hours:
+def _reader(terminology: Terminology) -> Callable[[str, float, str], float]:
+    """Reads a vital sign's number and unit as ingest does; NaN for what ingest refuses."""
+    conversions = {
+        name: {c.unit: c for c in terminology.conversions(VARIABLE_INDEX[name])} for name in VITALS
+    }
+    possible = {v.name: v.possible for v in terminology.variables}
+
+    def taken(name: str, number: float, unit: str) -> float:
+        value = conversions[name][unit].apply(number)
+        return value if possible[name].holds(value) else np.nan
+
+    return taken
+
+
+def _hours(stay: Stay, planned: Plan, taken: Callable[[str, float, str], float]) -> _Hours:
     """The last value of each hour: of two at one moment the one that is sent later."""
     chart = stay.chart
     admitted_s = (stay.admitted - _EPOCH).total_seconds()
@@ -77,5 +86,7 @@ def _hours(
         for column in np.flatnonzero(~np.isnan(chart.values[row, : len(VITALS)])).tolist():
             name = VITALS[column]
             sent = stay.quantity(row, name, MISTYPED if wrong.get(row) == name else 1.0)
-            values[place[row], column] = conversions[name][sent["code"]].apply(sent["value"])
+            value = taken(name, sent["value"], sent["code"])
+            if not np.isnan(value):
+                values[place[row], column] = value
     return _Hours(hours, values)
