@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from services.cli.moment import moment, shown
 from services.core.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -100,26 +101,12 @@ def _period(past: "Past", since: str, until: str) -> "Window":
         )
     first, last = extent or Window(0, 0)
     period = Window(
-        _moment(since) if since else window_of(first, DAY).start,
-        _moment(until) if until else window_of(last, HOUR).start,
+        moment(since) if since else window_of(first, DAY).start,
+        moment(until) if until else window_of(last, HOUR).start,
     )
     if period.length <= 0 or period.length % HOUR:
         raise typer.BadParameter("the period must be one hour or more, in whole hours")
     return period
-
-
-def _moment(text: str) -> int:
-    """Read a day or a time with its zone, µs."""
-    import datetime as dt
-
-    try:
-        found = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("a time looks like 2026-03-01 or 2026-03-01T08:00Z") from None
-    if found.tzinfo is None and len(text) > len("2026-03-01"):
-        raise typer.BadParameter("a time needs its zone, such as 2026-03-01T08:00Z")
-    found = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
-    return (found - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)
 
 
 def _schemas() -> Any:
@@ -149,10 +136,10 @@ def _show(report: "Report") -> None:
     for one in report.differences:
         about = " ".join(filter(None, (one.metric, one.feature, one.cohort, one.unit_of_analysis)))
         said = f"live {_said(one.live)}, recomputed {_said(one.recomputed)}"
-        print(f"FOUND {_time(one.start)}  {about}: {one.field} {said}")
+        print(f"FOUND {shown(one.start)}  {about}: {one.field} {said}")
     if report.differences_total > len(report.differences):
         print(f"and {report.differences_total - len(report.differences):,} more")
-    print(f"{'period':<24}{_time(report.start)} to {_time(report.end)}")
+    print(f"{'period':<24}{shown(report.start)} to {shown(report.end)}")
     for name in ("records", "refused", "windows_compared", "windows_open"):
         print(f"{name.replace('_', ' '):<24}{getattr(report, name):>12,}")
     print(f"{'statements live':<24}{report.statements_live:>12,}")
@@ -163,7 +150,7 @@ def _show(report: "Report") -> None:
 
 
 def _show_whole(period: "Window", statements: "Sequence[Measurement]") -> None:
-    print(f"{_time(period.start)} to {_time(period.end)}, one window")
+    print(f"{shown(period.start)} to {shown(period.end)}, one window")
     head = ("metric", "feature", "cohort", "unit", "value", "low", "high", "patients", "state")
     rows = [_row(statement) for statement in statements]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
@@ -184,12 +171,6 @@ def _said(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _time(at: int) -> str:
-    import datetime as dt
-
-    return dt.datetime.fromtimestamp(at / 1_000_000, dt.UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def _print(body: dict[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """`vigil recompute`: the metrics of a period once more, in batch, from the records in the ledger.
 
-The tasks are those that run live. Each partition's records go through them in their order and the
-partitions roughly in the order of their time, so that no window waits long for its last tally.
+The tasks are those that run live. The records of each partition go through them in their order and
+give the tallies that were given live; of each window the last ones are judged, once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, Protocol
 
 import msgspec
 
@@ -47,7 +48,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     """What came out of one family.
 
     Attributes:
-        statements: every revision, in order.
+        statements: in order of window.
         closed_through: every partition has left the windows that end here, µs.
         entered: the end of the latest window that some partition has left, µs.
         refused: records that were dead letters.
@@ -72,24 +73,6 @@ class Report(msgspec.Struct, kw_only=True):
     statements_recomputed: int = 0
     differences: list[Difference] = []
     differences_total: int = 0
-
-
-class _Lane:
-    """One source partition on its way through its records."""
-
-    def __init__(self, task: CountTask[Any], pages: Iterator[list[Record]]) -> None:
-        self.task, self._pages = task, pages
-        self.told = NEVER
-        self.at = 0
-
-    def step(self, *, flush: bool) -> tuple[int, list[Output]] | None:
-        """Take the next page; give its length and what is due; None at the end."""
-        page = next(self._pages, None)
-        if page is not None:
-            self.at = page[-1].timestamp_ms
-            return len(page), list(self.task.handle(page))
-        rest = list(self.task.flush()) if flush else []
-        return (0, rest) if rest else None
 
 
 class Recompute:
@@ -157,45 +140,45 @@ class Recompute:
     def _family(
         self, family: Family, spans: Iterable[Span], *, total: int, flush: bool
     ) -> Outcome:
+        tallies: dict[tuple[int, int], Output] = {}
+        outcome, told = Outcome(), dict[int, int]()
+        for span in spans:
+            for output in self._count(family, span, total=total, flush=flush):
+                outcome.refused += output.topic == DEAD_LETTERS
+                if output.topic == TALLIES:
+                    tally = self._codec.decode(output.value or b"", Tally)
+                    tallies[tally.start, tally.partition] = output
+                    told[tally.partition] = max(tally.end, told.get(tally.partition, NEVER))
         partitions = self._past.partitions(family.topic)
-        judge = JudgeTask([family.judge], partitions, self._codec)
-        lanes = [
-            _Lane(CountTask(family.fold(span.partition), family.event, self._codec), pages)
-            for span in spans
-            for pages in (self._past.records(span),)
-        ]
-        outcome, moving = Outcome(), list(lanes)
-        while moving:
-            lane = min(moving, key=lambda each: each.at)
-            stepped = lane.step(flush=flush)
-            if stepped is None:
-                moving.remove(lane)
-                continue
-            count, outputs = stepped
-            self.records += count
-            self._take(outputs, judge, lane, outcome)
-            self._tell(self.records, total)
-        told = [lane.told for lane in lanes]
-        outcome.closed_through = min(told) if len(told) == partitions else NEVER
-        outcome.entered = max(told, default=NEVER)
+        outcome.closed_through = min(told.values()) if len(told) == partitions else NEVER
+        outcome.entered = max(told.values(), default=NEVER)
+        outcome.statements = self._judge(family, partitions, tallies)
         return outcome
 
-    def _take(
-        self, outputs: Iterable[Output], judge: JudgeTask, lane: _Lane, outcome: Outcome
-    ) -> None:
-        """Hand tallies to the judge as a topic would; keep what it says."""
-        for output in outputs:
-            if output.topic == DEAD_LETTERS:
-                outcome.refused += 1
-            if output.topic != TALLIES:
-                continue
-            tally = self._codec.decode(output.value or b"", Tally)
-            lane.told = max(lane.told, tally.end)
-            record = Record(TALLIES, 0, 0, lane.at, output.key, output.value)
-            for said in judge.handle([record]):
-                if said.topic == METRICS:
-                    statement = self._codec.decode(said.value or b"", Measurement)
-                    outcome.statements.append(statement)
+    def _count(self, family: Family, span: Span, *, total: int, flush: bool) -> Iterator[Output]:
+        task = CountTask(family.fold(span.partition), family.event, self._codec)
+        for page in self._past.records(span):
+            yield from task.handle(page)
+            self.records += len(page)
+            self._tell(self.records, total)
+        if flush:
+            yield from task.flush()
+
+    def _judge(
+        self, family: Family, partitions: int, tallies: Mapping[tuple[int, int], Output]
+    ) -> list[Measurement]:
+        """Judge each window once: what stands in the end follows from its last tallies alone."""
+        task = JudgeTask([family.judge], partitions, self._codec)
+        records = (
+            Record(TALLIES, 0, number, 0, tally.key, tally.value)
+            for number, (_, tally) in enumerate(sorted(tallies.items(), key=itemgetter(0)))
+        )
+        return [
+            self._codec.decode(said.value or b"", Measurement)
+            for record in records
+            for said in task.handle([record])
+            if said.topic == METRICS
+        ]
 
 
 def _closed(found: Sequence[Outcome], period: Window, length: int) -> list[Window]:
