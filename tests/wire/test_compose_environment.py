@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,9 @@ from composed import ALL, DOCKERFILE, IN_IMAGE, OURS, PROGRAMS, kafka_properties
 from services.local.home import REPO
 from services.local.kafka import await_answer, prepare
 from services.local.ports import free_port
+from services.runtime.clickhouse import ClickHouse
 from services.runtime.kafka.admin import cluster_id
+from services.simulator.fhir import Charted, bundle, observation
 
 pytestmark = pytest.mark.wire
 DEADLINE_S = 60.0
@@ -45,6 +48,13 @@ class Stack(NamedTuple):
             command, env=self.environments[name], cwd=REPO, capture_output=True, check=False
         )
         return done.stderr.decode() if done.returncode else ""
+
+    def await_ready(self, *names: str) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        for name in names:
+            while why := self.unready(name):
+                assert time.monotonic() < deadline, (why, (self.logs / f"{name}.log").read_text())
+                time.sleep(0.2)
 
 
 def environment(name: str, places: Mapping[str, str]) -> dict[str, str]:
@@ -121,10 +131,7 @@ def asked(port: int, path: str, token: str = "", body: bytes | None = None) -> t
 def test_a_service_becomes_ready_and_shows_its_metrics_for_the_token_alone(
     stack: Stack, name: str
 ) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while why := stack.unready(name):
-        assert time.monotonic() < deadline, (why, (stack.logs / f"{name}.log").read_text())
-        time.sleep(0.2)
+    stack.await_ready(name)
     assert asked(stack.port(name), "/metrics")[0] == 401
     status, exposition = asked(stack.port(name), "/metrics", stack.token())
     assert status == 200
@@ -137,11 +144,39 @@ def test_a_service_becomes_ready_and_shows_its_metrics_for_the_token_alone(
 
 
 def test_the_gateway_takes_a_message_from_who_has_the_token_alone(stack: Stack) -> None:
+    stack.await_ready("gateway")
     token = (stack.secrets / "source_west_token").read_text().strip()
     port, body = stack.port("gateway"), b'{"resourceType": "Patient", "id": "synthetic-1"}'
     assert asked(port, "/fhir", body=body)[0] == 401
     assert asked(port, "/fhir", stack.token(), body)[0] == 401
     assert asked(port, "/fhir", token, body)[0] == 202
+
+
+def test_what_is_sent_with_the_token_becomes_a_score_and_a_row_of_the_ledger(
+    stack: Stack, clickhouse: tuple[str, int]
+) -> None:
+    stack.await_ready("gateway", "ingest", "scoring", "audit")
+    token = (stack.secrets / "source_west_token").read_text().strip()
+    at = Charted(
+        patient="synthetic-2",
+        encounter="synthetic-stay-2",
+        effective=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    values = {"HR": 118.0, "Resp": 24.0, "Temp": 38.4, "O2Sat": 93.0}
+    sent = bundle(observation(at, f"o-{name}", name=name, value=v) for name, v in values.items())
+    assert asked(stack.port("gateway"), "/fhir", token, json.dumps(sent).encode())[0] == 202
+    host, port = clickhouse
+    question = "SELECT count() FROM predictions WHERE disposition = 'scored'"
+    store = ClickHouse(f"http://{host}:{port}/composed")
+    deadline = time.monotonic() + DEADLINE_S
+    while not store.query(question)["count()"][0]:
+        assert time.monotonic() < deadline, "no score reached the ledger"
+        time.sleep(0.2)
+    _, exposition = asked(stack.port("scoring"), "/metrics", stack.token())
+    [late] = re.findall(
+        rb"^vigil_accepted_to_scored_seconds_count\S+ (\S+)$", exposition, re.MULTILINE
+    )
+    assert float(late) >= 1
 
 
 def test_the_server_is_of_the_version_of_the_engine(clickhouse: tuple[str, int]) -> None:
