@@ -81,7 +81,7 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         labels=("service", "topic"),
     ),
     "transactions_total": Metric(
-        meaning="Kafka transactions by outcome: committed or failed.",
+        meaning="Kafka transactions, or flushes of monitoring, by outcome: committed or failed.",
         labels=("service", "outcome"),
     ),
     "dead_letters_total": Metric(
@@ -125,7 +125,7 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         labels=("service",),
     ),
     "windows_total": Metric(
-        meaning="Windows that were stated for the first time.",
+        meaning="Windows stated, restated ones too.",
         labels=("service",),
     ),
     "measurements_total": Metric(
@@ -173,7 +173,7 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
 
 HISTOGRAMS: Final[Mapping[HistogramName, Metric]] = {
     "transaction_seconds": Metric(
-        meaning="Time from the first record of a batch to its committed transaction.",
+        meaning="Time from the first record of a batch to its committed transaction or flush.",
         labels=("service",),
         buckets=SECONDS,
     ),

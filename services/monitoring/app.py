@@ -21,8 +21,10 @@ from services.runtime.telemetry.progress import Progress
 LOOK_S: Final = 0.2
 """How long an output waits for its writing at most."""
 LAG_S: Final = 1.0
-FROZEN_S: Final = 5.0
-"""Half a session: whoever stood still for longer may have lost its partitions unawares."""
+SESSION_S: Final = 10.0
+HEARTBEAT_S: Final = 2.0
+FROZEN_S: Final = SESSION_S - HEARTBEAT_S
+"""Whoever stood still for longer may have lost its partitions unawares."""
 MESSAGE_BYTES: Final = 2_097_152
 BUFFERED_MESSAGES: Final = 4096
 
@@ -207,8 +209,8 @@ def app_of(wiring: Wiring, options: Options) -> CommittedApp:
         wiring.service,
         broker=[f"kafka://{address}" for address in str(options["bootstrap.servers"]).split(",")],
         broker_credentials=credentials(options),
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=wiring.member,

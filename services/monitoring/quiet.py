@@ -6,7 +6,14 @@ from typing import Final
 
 from typing_extensions import override
 
-TALKERS: Final = ("faust", "aiokafka", "mode", "asyncio")
+TALKERS: Final = (
+    "faust",
+    "aiokafka",
+    "mode",
+    "asyncio",
+    "services.monitoring.agents",  # Faust lets what is derived from it talk under its own name
+    "services.monitoring.transport",
+)
 EVERY_S: Final = 60.0
 
 
@@ -26,7 +33,7 @@ class Quiet(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] not in TALKERS:
+        if not record.name.startswith(TALKERS):
             return True
         line, now = (record.pathname, record.lineno), self._clock()
         if record.levelno < logging.WARNING or now - self._said.get(line, -EVERY_S) < EVERY_S:
