@@ -44,7 +44,7 @@ from services.runtime.ports import Output, Record, Row
 
 Joined = Callable[[str, str], None]
 """Hears of a topic what became of a record or entry: `taken`, `held`, `repeated`, `conflict`,
-`too_late`, `not_shown`, or the reason of a dead letter."""
+`too_late`, `not_shown`, `not_raised`, or the reason of a dead letter."""
 
 _UNKNOWN: Final = {
     FEEDBACK: Refusal(Reason.ALERT_UNKNOWN, "alert_id"),
@@ -156,7 +156,10 @@ class Labelling:
 
     def _alert(self, alert: Alert) -> None:
         check_alert(alert)
-        if alert.step is not Step.RAISED or self._late(ALERTS, alert.measured_at):
+        if alert.step is not Step.RAISED:
+            self._joined(ALERTS, "not_raised")
+            return
+        if self._late(ALERTS, alert.measured_at):
             return
         self._register.raise_alert(alert)
         self._joined(ALERTS, "taken")

@@ -1,10 +1,10 @@
 """What labelling takes for granted of a message, checked before anything is changed by it."""
 
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.core.errors import Reason, Refusal
 from services.core.events import (
@@ -70,24 +70,23 @@ def _entries(batch: PredictionBatch, cohorts: list[Cohorts]) -> Iterator[Entry]:
     times = np.frombuffer(batch.measured_at, "<i8").tolist()
     scores = np.frombuffer(batch.scores, "<f4").tolist()
     thresholds = np.frombuffer(batch.thresholds, "<f4").tolist()
-    for i in np.flatnonzero(_shows_a_patient(batch)).tolist():
-        at = slice(PSEUDONYM_BYTES * i, PSEUDONYM_BYTES * (i + 1))
-        score = None
-        if batch.dispositions[i] == Disposition.SCORED:
-            score = (scores[i], thresholds[i])
-            if not np.isfinite(score).all():
-                raise Refusal(Reason.NUM_NONFINITE, "scores")
+    columns = zip(batch.dispositions, batch.causes, batch.kinds, strict=True)
+    for i, (disposition, cause, kind) in enumerate(columns):
+        scored = disposition == Disposition.SCORED
+        if not scored and not _was_seen(disposition, cause, kind):
+            continue
+        if scored and not math.isfinite(scores[i] + thresholds[i]):
+            raise Refusal(Reason.NUM_NONFINITE, "scores")
         _within(times[i], "measured_at")
+        at = slice(PSEUDONYM_BYTES * i, PSEUDONYM_BYTES * (i + 1))
+        score = (scores[i], thresholds[i]) if scored else None
         yield Entry(batch.encounters[at] + batch.pseudonyms[at], times[i], score, cohorts[i])
 
 
-def _shows_a_patient(batch: PredictionBatch) -> npt.NDArray[np.bool_]:
-    kinds = np.frombuffer(batch.kinds, np.uint8)
-    dispositions = np.frombuffer(batch.dispositions, np.uint8)
-    usable = ~np.isin(np.frombuffer(batch.causes, np.uint8), _UNUSABLE)
-    seen = (dispositions == Disposition.ABSTAINED) & (kinds == _OBSERVATION) & usable
-    shows: npt.NDArray[np.bool_] = (dispositions == Disposition.SCORED) | seen
-    return shows
+def _was_seen(disposition: int, cause: int, kind: int) -> bool:
+    """Tell whether something was measured of which the model said nothing."""
+    usable = cause not in _UNUSABLE
+    return disposition == Disposition.ABSTAINED and kind == _OBSERVATION and usable
 
 
 def _cohorts(batch: PredictionBatch) -> list[Cohorts]:

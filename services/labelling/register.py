@@ -89,7 +89,7 @@ class Register:
         fresh = _measured(score, entry, self._shared(model), self._shared(entry.cohorts))
         if fresh is score and stay.began <= hour <= stay.last:
             return
-        if stay.settled is not None or (score is not None and score.revision >= 0):
+        if (score is not None and score.revision >= 0) or stay.awaits_onset(hour):
             self._touch(entry.key)
         self._seen(entry.key, stay, entry.measured_at)
         if fresh is not None:

@@ -59,6 +59,11 @@ class Stay:
         self.began, self.last = min(self.began, hour), max(self.last, hour)
         return moved
 
+    def awaits_onset(self, hour: int) -> bool:
+        """Tell whether a score of an hour changes what is known of others: where onset is seen."""
+        onset_at = self.settled.onset_at if self.settled else None
+        return onset_at is not None and hour <= onset_at
+
     def told(self) -> Iterable[int]:
         """Give the hours of which something was said already."""
         return [hour for hour, score in self.scores.items() if score.revision >= 0]
