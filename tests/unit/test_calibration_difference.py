@@ -111,6 +111,12 @@ def test_a_difference_takes_what_calibration_takes_and_positive_patients(
     assert (one.low is None) == (why != "wide_interval")
 
 
+def test_the_group_it_is_held_against_must_have_its_evidence_too() -> None:
+    largest = stays("male", 200, positive=19, score=0.125)
+    [one] = compared([*largest, *stays("female", 100, positive=20, score=0.125)])
+    assert (one.state, one.why) == (State.INSUFFICIENT, "few_positives")
+
+
 def drawn_groups(
     random: np.random.Generator, sizes: Sequence[int], *, truth: Sequence[float]
 ) -> list[Cohort]:
