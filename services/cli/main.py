@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
     "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),
+    "dashboards": ("services.cli.dashboards:app", "Write Grafana's boards as JSON."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
 }
 # These look at the machine itself, or have a stack of their own; all others are told where the

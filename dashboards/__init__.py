@@ -1,0 +1,1 @@
+"""Grafana's boards as code, and the JSON that `vigil dashboards build` writes beside it."""

@@ -1,0 +1,408 @@
+"""Every query of every board, as the real engine and the real Prometheus take it."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import alert_path as hospital
+import boards
+import msgspec
+import pytest
+import yaml
+
+from services.audit.migrate import apply, read_migrations
+from services.audit.recorder import Recorder, Source
+from services.audit.writer import write
+from services.core.baseline import VITAL_FEATURES
+from services.core.events import (
+    Alert,
+    Change,
+    Disposition,
+    Evidence,
+    Fate,
+    Feedback,
+    Kind,
+    Measurement,
+    Signal,
+    SignalStep,
+    State,
+    Step,
+    Verdict,
+    packed,
+    prediction_id,
+)
+from services.core.feedback import REASONS
+from services.local.home import REPO
+from services.runtime.clickhouse import ClickHouse
+from services.runtime.codec import EVENTS, Codec
+from services.runtime.ports import Record
+from services.runtime.topics.files import read_topics
+
+pytestmark = pytest.mark.wire
+
+CODEC = Codec(REPO / "schemas")
+TOPICS = {t.event: t.topic for t in read_topics(REPO / "schemas") if t.event}
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+NOW = int(time.time())
+SPAN = boards.Span(NOW - 30 * 86_400, NOW + 60)
+AT = (NOW - 120) * SECOND
+WINDOW = AT // DAY * DAY - DAY
+UNITS = ("MICU", "St. John's (3)")
+CHOSEN = {
+    "window": ["24"],
+    "feature": ["HR"],
+    "metric": ["alert_rate"],
+    "dimension": ["unit"],
+    "group": ["unit=MICU"],
+}
+ASKED = [asked for asked in boards.queries() if asked.kind == boards.LEDGER]
+PROMETHEUS = [asked for asked in boards.queries() if asked.kind != boards.LEDGER]
+
+
+def scored(unit: str, offset: int, at: int) -> msgspec.Struct:
+    """Three measurements of a unit, the last of which leads to no score, and a tick."""
+    batch = hospital.predictions(0, range(offset, offset + 4))
+    kinds = list(Kind)
+    ends = [Disposition.SCORED, Disposition.SCORED, Disposition.ABSTAINED, Disposition.STATE_ONLY]
+    return msgspec.structs.replace(
+        batch,
+        kinds=bytes([*[kinds.index(Kind.OBSERVATION)] * 3, kinds.index(Kind.TICK)]),
+        dispositions=bytes(ends),
+        features=batch.features[: 4 * hospital.FEATURES * 2],
+        scores=packed([0.2, 0.8, float("nan"), float("nan")], "<f4"),
+        measured_at=packed([at] * 4, "<i8"),
+        received_at=packed([at] * 4, "<i8"),
+        accepted_at=packed([at] * 4, "<i8"),
+        cohort_labels=["unknown", "female", unit],
+    )
+
+
+def alerts(number: int, unit: str) -> Iterator[Alert]:
+    """One that was cleared for every one that stands."""
+    raised = msgspec.structs.replace(
+        hospital.alert(0, number), unit=unit, measured_at=AT, received_at=AT, accepted_at=AT
+    )
+    yield raised
+    if number % 2:
+        yield msgspec.structs.replace(raised, step=Step.CLEARED)
+
+
+def answer(number: int, verdict: Verdict, reason: str = "") -> Feedback:
+    return Feedback(
+        feedback_id=f"f-{number}",
+        source="west",
+        alert_id=prediction_id(hospital.VITALS_ID, 0, number, digest=hospital.DIGEST),
+        verdict=verdict,
+        reason=reason,
+        role="nurse",
+        shown_at=AT,
+        answered_at=AT + number * 60 * SECOND,
+        actions=[],
+        received_at=AT,
+        accepted_at=AT,
+    )
+
+
+def stated(metric: str, unit: str, **of: Any) -> Measurement:
+    whole: dict[str, Any] = {
+        "cohort": "all",
+        "start": WINDOW,
+        "end": WINDOW + DAY,
+        "revision": 0,
+        "value": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "patients": 57,
+        "positives": 21,
+        "hours": 900,
+        "maturity": 0.95,
+        "threshold": 0.3,
+        "p_value": 0.2,
+        "state": State.OK,
+    }
+    return Measurement(metric=metric, unit_of_analysis=unit, **{**whole, **of})
+
+
+def hidden(metric: str, unit: str, cohort: str) -> Measurement:
+    return stated(
+        metric, unit, cohort=cohort, value=None, low=None, high=None, patients=None,
+        positives=None, state=State.INSUFFICIENT, why="suppressed",
+    )  # fmt: skip
+
+
+def statements() -> Iterator[Measurement]:
+    cohorts = ("all", *(f"unit={unit}" for unit in UNITS))
+    for cohort in cohorts:
+        for feature in VITAL_FEATURES:
+            state = State.ALARM if feature == "Resp" else State.OK
+            yield stated("drift", "patient_hour", feature=feature, cohort=cohort, state=state)
+        yield stated("calibration", "hour", cohort=cohort, value=1.1, low=0.9, high=1.4)
+        yield stated("specificity", "hour", cohort=cohort)
+        for metric in (
+            "sensitivity", "ppv", "lead_time_h", "label_maturity", "alerted_before_onset",
+            "alerts_per_100_patient_days",
+        ):  # fmt: skip
+            yield stated(metric, "first_alert", cohort=cohort)
+        for metric in ("alert_rate", "not_scored_rate"):
+            yield stated(metric, "patient", cohort=cohort)
+    gap = {"cohort": f"unit={UNITS[1]}", "reference": "unit=MICU", "state": State.ALARM}
+    yield stated("alert_rate_difference", "patient", **gap)
+    yield hidden("alert_rate", "patient", "unit=SICU")
+
+
+def signal() -> Signal:
+    return Signal(
+        signal_id="drift-Resp-all-1",
+        step=SignalStep.OPENED,
+        kind="drift",
+        severity=State.ALARM,
+        metric="drift",
+        feature="Resp",
+        cohort="all",
+        start=WINDOW,
+        end=WINDOW + DAY,
+        summary="Resp is higher than in the baseline.",
+        evidence=[Evidence(name="K", value="57")],
+        runbook="drift",
+    )
+
+
+def change() -> Change:
+    return Change(
+        change_id="c-1",
+        kind="baseline",
+        subject="baseline/site",
+        made_at=AT,
+        effective_from=WINDOW,
+        requested_by="informatics",
+        approved_by="committee",
+        reason="First baseline.",
+        before="",
+        after="ab" * 32,
+        content=b"{}",
+    )
+
+
+def messages() -> Iterator[msgspec.Struct]:
+    for number, unit in enumerate(UNITS):
+        yield scored(unit, 10 * number, AT - number * 1200 * SECOND)
+        for each in range(4):
+            yield from alerts(10 * number + each, unit)
+    yield answer(1, Verdict.CONFIRMED)
+    yield answer(2, Verdict.DISMISSED, next(iter(REASONS)))
+    yield hospital.receipt((0, 1), list(Fate)[:2])
+    yield hospital.dead_letter((0, 1), 1)
+    yield from statements()
+    yield signal()
+    yield change()
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
+    """A ledger of one day in a small hospital."""
+    url, name = f"http://{clickhouse[0]}:{clickhouse[1]}", f"test_{uuid4().hex}"
+    root = ClickHouse(url)
+    root.command(f"CREATE DATABASE {name}")
+    door = ClickHouse(f"{url}/{name}")
+    apply(door, read_migrations())
+    sources = {
+        topic: Source(
+            topic=topic, topic_id=f"{number:032x}", phi=topic == "dlq.v1", event=EVENTS[e]
+        )
+        for number, (e, topic) in enumerate(TOPICS.items())
+    }
+    recorder = Recorder("cluster", sources, heads={}, held={}, decode=CODEC.decode)
+    names = {kind: TOPICS[event] for event, kind in EVENTS.items() if event in TOPICS}
+    recorder.add(
+        [
+            Record(names[type(message)], 0, offset, AT // 1000, b"key", CODEC.encode(message))
+            for offset, message in enumerate(messages())
+        ]
+    )
+    write(door, recorder.take())
+    yield door
+    door.close()
+    root.command(f"DROP DATABASE {name}")
+    root.close()
+
+
+def answered(store: ClickHouse, asked: boards.Asked, **chosen: list[str]) -> dict[str, Any]:
+    return {**store.query(boards.filled(asked, SPAN, {**CHOSEN, **chosen}))}
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_every_query_of_the_ledger_finds_something(store: ClickHouse, asked: boards.Asked) -> None:
+    found = answered(store, asked)
+    columns = list(found.values())
+    assert columns, "no column"
+    assert len(columns[0]) > 0, "no row"
+    assert any(value is not None for column in columns for value in column)
+
+
+@pytest.mark.parametrize("asked", [a for a in ASKED if a.target.get("format") == 0], ids=str)
+def test_lines_begin_with_the_time_ascending_and_have_the_names_that_are_drawn(
+    store: ClickHouse, asked: boards.Asked
+) -> None:
+    found = answered(store, asked)
+    names = list(found)
+    times = list(found[names[0]])
+    assert names[0] == "time"
+    assert times == sorted(times)
+    if asked.panel["type"] == "timeseries":
+        drawn = [o["matcher"]["options"] for o in asked.panel["fieldConfig"]["overrides"]]
+        assert names[1:] == drawn
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_no_answer_holds_a_name_of_a_patient(store: ClickHouse, asked: boards.Asked) -> None:
+    found = answered(store, asked)
+    assert not set(found) & {"pseudonym", "encounter"}
+    secret = {hospital.pseudonym(number) for number in range(-40, 40)}
+    told = {value for column in found.values() for value in column if isinstance(value, bytes)}
+    assert not told & (secret | {name.hex().encode() for name in secret})
+
+
+@pytest.mark.parametrize("asked", [a for a in ASKED if a.panel.get("type") == "table"], ids=str)
+def test_columns_of_a_table_that_are_described_are_there(
+    store: ClickHouse, asked: boards.Asked
+) -> None:
+    found = set(answered(store, asked))
+    looked_at = {
+        override["matcher"]["options"]
+        for override in asked.panel["fieldConfig"]["overrides"]
+        if any(p["id"] == "custom.cellOptions" for p in override["properties"])
+    }
+    assert looked_at & found or not looked_at
+
+
+def test_one_unit_is_chosen_by_its_name_and_by_nothing_that_looks_like_it(
+    store: ClickHouse,
+) -> None:
+    [units] = [a for a in ASKED if a.title == "Units"]
+    assert list(answered(store, units, unit=[UNITS[1]])["Unit"]) == [UNITS[1]]
+    assert list(answered(store, units, unit=["MICU", "SICU"])["Unit"]) == ["MICU"]
+    assert answered(store, units, unit=["M.*"]) == {}
+
+
+def test_units_that_are_chosen_stand_in_place_of_everybody(store: ClickHouse) -> None:
+    [drift] = [a for a in ASKED if a.title.startswith("Drift") and a.target["format"] == 1]
+    assert set(answered(store, drift)["Cohort"]) == {"all"}
+    both = answered(store, drift, unit=list(UNITS))["Cohort"]
+    assert set(both) == {f"unit={unit}" for unit in UNITS}
+
+
+def test_a_unit_that_was_not_heard_is_first_and_says_so(store: ClickHouse) -> None:
+    [units] = [a for a in ASKED if a.title == "Units"]
+    found = answered(store, units)
+    assert list(zip(found["Unit"], found["Covered"], strict=True)) == [
+        (UNITS[1], "quiet"),
+        (UNITS[0], "covered"),
+    ]
+    assert list(found["Active alerts"]) == [2, 2]
+    assert list(found["not scored"]) == [1, 1]
+
+
+def test_a_group_that_was_suppressed_is_shown_as_such_and_without_a_number(
+    store: ClickHouse,
+) -> None:
+    [groups] = [a for a in ASKED if a.title == "Groups, by the latest window of each"]
+    found = answered(store, groups)
+    place = list(found["Group"]).index("SICU")
+    assert found["State"][place] == "suppressed"
+    numbers = ("Value", "Low", "High", "Patients", "with onset", "Difference", "Lowest", "Highest")
+    assert [found[name][place] for name in numbers] == [None] * len(numbers)
+    assert found["State"][list(found["Group"]).index(UNITS[1])] == "alarm"
+
+
+def test_an_empty_ledger_is_nowhere_told_as_good_news(clickhouse: tuple[str, int]) -> None:
+    url, name = f"http://{clickhouse[0]}:{clickhouse[1]}", f"test_{uuid4().hex}"
+    root = ClickHouse(url)
+    root.command(f"CREATE DATABASE {name}")
+    door = ClickHouse(f"{url}/{name}")
+    apply(door, read_migrations())
+    counts = {
+        "Open alarms",
+        "Open watches",
+        "Active alerts",
+        "Alerts raised",
+        "Records kept",
+        "Dead letters",
+    }
+    try:
+        for asked in ASKED:
+            if asked.panel.get("type") == "stat" and asked.title not in counts:
+                values = [value for column in answered(door, asked).values() for value in column]
+                assert all(value is None for value in values), asked
+    finally:
+        door.close()
+        root.command(f"DROP DATABASE {name}")
+        root.close()
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if not found:
+        pytest.skip(reason="there is no promtool: apt-get install prometheus")
+    return found
+
+
+def test_prometheus_parses_every_expression(promtool: str, tmp_path: Path) -> None:
+    rules = [
+        {"record": f"trial:vigil_{number}:asked", "expr": boards.filled(asked, SPAN, CHOSEN)}
+        for number, asked in enumerate(PROMETHEUS)
+    ]
+    path = tmp_path / "asked.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "boards", "rules": rules}]}))
+    done = subprocess.run(
+        [promtool, "check", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"SUCCESS: {len(rules)} rules found", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        ("", {"Are patients scored?": 0, "Services that do not work": 6}),
+        ("gateway ingest scoring", {"Are patients scored?": 1, "Services that do not work": 3}),
+        ("gateway ingest", {"Are patients scored?": 0, "Services that do not work": 4}),
+    ],
+)
+def test_silence_of_a_service_is_never_told_as_good_news(
+    promtool: str, tmp_path: Path, series: str, expected: dict[str, int]
+) -> None:
+    asked = {a.title: boards.filled(a, SPAN, CHOSEN) for a in PROMETHEUS if a.title in expected}
+    trial = {
+        "rule_files": [],
+        "evaluation_interval": "10s",
+        "tests": [
+            {
+                "interval": "10s",
+                "input_series": [
+                    {"series": f'vigil_ready{{service="{name}"}}', "values": "1x10"}
+                    for name in series.split()
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": expression,
+                        "eval_time": "1m",
+                        "exp_samples": [{"labels": "{}", "value": expected[title]}],
+                    }
+                    for title, expression in asked.items()
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "trial.yml"
+    path.write_text(yaml.safe_dump(trial))
+    done = subprocess.run(
+        [promtool, "test", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
