@@ -24,7 +24,7 @@ GONE: Final = "gone"
 class Case(msgspec.Struct, kw_only=True):
     """One window: the latest tally of each source partition, and what was stated of it.
 
-    A settled window keeps its memory alone.
+    `written` is the flush that wrote it last, `turn` which of its two keys that was.
     """
 
     start: int
@@ -33,7 +33,8 @@ class Case(msgspec.Struct, kw_only=True):
     statements: list[Measurement] = []
     memory: bytes = b""
     judged: bool = False
-    settled: bool = False
+    written: int = 0
+    turn: int = 0
 
     @property
     def window(self) -> Window:
@@ -50,6 +51,8 @@ class Head(msgspec.Struct, kw_only=True):
         standing: the signals that were open after the last settled window.
         past: the steps that led there.
         said: the steps that were published, of standing signals and of windows not yet settled.
+        kept: by window the flush that wrote the row which belongs to this head.
+        flush: the number of the flush that wrote this.
     """
 
     reached: dict[int, int] = {}
@@ -57,6 +60,8 @@ class Head(msgspec.Struct, kw_only=True):
     standing: list[Standing] = []
     past: list[Signal] = []
     said: list[Signal] = []
+    kept: dict[int, int] = {}
+    flush: int = 0
 
 
 class Stated(NamedTuple):
@@ -69,6 +74,10 @@ class Stated(NamedTuple):
 class Docket:
     """The state of one family of windows; a function of the tallies it took, in order.
 
+    Its rows are kept in whole or not at all: every window is written to two keys in turn, the head
+    comes last and says which rows belong to it. So it goes on after a crash as if it had never
+    known what it had not kept.
+
     Args:
         judge: of the family.
         partitions: how many source partitions there are.
@@ -79,7 +88,7 @@ class Docket:
         self._cases: dict[int, Case] = {}
         self._head = Head()
         self._changed: set[int] = set()
-        self._head_changed = False
+        self._loaded: dict[bytes, Case] = {}
 
     def take(self, tally: Tally) -> Stated:
         """Take a tally, and give what must be said now.
@@ -88,10 +97,10 @@ class Docket:
             Refusal: another layout, no body, or a partition that does not exist; nothing changed.
         """
         self._check(tally)
+        self._resume()
         renewed = self._keep(tally)
-        reached = max(tally.end, self._head.reached.get(tally.partition, tally.end))
-        self._head_changed |= self._head.reached.get(tally.partition) != reached
-        self._head.reached[tally.partition] = reached
+        reached = self._head.reached
+        reached[tally.partition] = max(tally.end, reached.get(tally.partition, tally.end))
         measurements = [each for case in self._due(renewed) for each in self._state(case)]
         signals = self._signal() if measurements else []
         self._settle()
@@ -100,8 +109,10 @@ class Docket:
     def _check(self, tally: Tally) -> None:
         if tally.layout != self._judge.layout:
             raise Refusal(Reason.SCHEMA_UNKNOWN, "layout")
-        if not 0 <= tally.partition < self._partitions or tally.end <= tally.start:
+        if not 0 <= tally.partition < self._partitions:
             raise Refusal(Reason.NUM_RANGE, "partition")
+        if tally.end <= tally.start:
+            raise Refusal(Reason.NUM_RANGE, "end")
         self._judge.check(tally.body)
 
     def _keep(self, tally: Tally) -> Case | None:
@@ -125,7 +136,8 @@ class Docket:
         return [
             case
             for start, case in sorted(self._cases.items())
-            if not case.settled and (start in again if case.judged else self._complete(case))
+            if case.end > self._head.settled
+            and (start in again if case.judged else self._complete(case))
         ]
 
     def _complete(self, case: Case) -> bool:
@@ -159,28 +171,32 @@ class Docket:
     def _signal(self) -> list[Signal]:
         head = self._head
         standing = {each.topic: each for each in head.standing}
-        statements = [each for _, case in sorted(self._cases.items()) for each in case.statements]
+        statements = [
+            statement
+            for _, case in sorted(self._cases.items())
+            if case.end > head.settled
+            for statement in case.statements
+        ]
         new = unsaid([*head.past, *signals_of(statements, standing)], head.said)
         head.said += new
-        self._head_changed |= bool(new)
         return new
 
     def _settle(self) -> None:
         """Let go of windows that cannot be restated any more, oldest first."""
-        judge, horizon = self._judge, self._horizon()
-        starts = sorted(self._cases)
-        for place, start in enumerate(starts):
+        horizon = self._horizon()
+        judged = [start for start, case in sorted(self._cases.items()) if case.judged]
+        for place, start in enumerate(judged):
             case = self._cases[start]
-            length = case.end - case.start
-            if not case.judged or case.end + judge.reach + 2 * length > horizon:
+            if case.end + self._judge.reach + 2 * case.window.length > horizon:
+                for old in judged[: max(0, place - self._judge.remembers)]:
+                    del self._cases[old]
+                    self._changed.add(old)
                 break
-            if not case.settled:
+            if case.end > self._head.settled:
                 self._close(case)
-            if place < len(starts) - judge.remembers - 1:
-                del self._cases[start]
-                self._changed.add(start)
 
     def _close(self, case: Case) -> None:
+        """Take what a window has led to into the head."""
         head = self._head
         standing = {each.topic: each for each in head.standing}
         steps, after = follow(case.statements, standing)
@@ -188,29 +204,56 @@ class Docket:
         head.standing, head.settled = list(after.values()), case.end
         head.past = [step for step in (*head.past, *steps) if step.signal_id in names]
         head.said = [s for s in head.said if s.signal_id in names or s.start > case.start]
-        case.tallies, case.statements, case.settled = {}, [], True
-        self._changed.add(case.start)
-        self._head_changed = True
 
     def load(self, key: bytes, row: bytes | None) -> None:
         """Take one row back."""
         if key == HEAD:
             self._head = msgspec.msgpack.decode(row, type=Head) if row else Head()
         elif row is None:
-            self._cases.pop(int(key), None)
+            self._loaded.pop(key, None)
         else:
-            self._cases[int(key)] = msgspec.msgpack.decode(zlib.decompress(row), type=Case)
+            self._loaded[key] = msgspec.msgpack.decode(zlib.decompress(row), type=Case)
+
+    def _resume(self) -> None:
+        """Go on with the rows that belong to the head; later ones are of a flush that failed."""
+        head, loaded, self._loaded = self._head, self._loaded, {}
+        for case in loaded.values():
+            head.flush = max(head.flush, case.written)
+            if head.kept.get(case.start) == case.written:
+                self._cases[case.start] = case
 
     def rows(self) -> Iterable[Row]:
-        """Give the rows that changed since the last call; the head is the last of them."""
+        """Give the rows that changed since the last call: windows, head, what may be forgotten."""
         changed, self._changed = sorted(self._changed), set()
+        if not changed:
+            return
+        head = self._head
+        head.flush += 1
         for start in changed:
-            case = self._cases.get(start)
-            row = None if case is None else zlib.compress(msgspec.msgpack.encode(case), 1)
-            yield str(start).encode(), row
-        if self._head_changed:
-            self._head_changed = False
-            yield HEAD, msgspec.msgpack.encode(self._head)
+            head.kept.pop(start, None)
+            if start in self._cases:
+                head.kept[start] = head.flush
+                yield self._row(self._cases[start])
+        yield HEAD, msgspec.msgpack.encode(head)
+        for start in changed:
+            if start not in self._cases:
+                yield from ((_key_of(start, turn), None) for turn in (0, 1))
+        self._lighten()
+
+    def _row(self, case: Case) -> Row:
+        """Write a window beside what was last written of it."""
+        case.written, case.turn = self._head.flush, 1 - case.turn
+        return _key_of(case.start, case.turn), zlib.compress(msgspec.msgpack.encode(case), 1)
+
+    def _lighten(self) -> None:
+        """Leave settled windows their memory alone; nobody will write them again."""
+        for case in self._cases.values():
+            if case.end <= self._head.settled:
+                case.tallies, case.statements = {}, []
+
+
+def _key_of(start: int, turn: int) -> bytes:
+    return f"{start}.{turn}".encode()
 
 
 def _revised(
