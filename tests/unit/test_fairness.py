@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest  # type: ignore[import-untyped]  # it has no stubs here
 
@@ -21,6 +21,7 @@ SHARES = st.integers(1, 2000).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(SHARES, st.sampled_from([0.9, 0.95, 0.99, 0.9983]))
 def test_the_score_interval_is_scipys(share: Share, level: float) -> None:
     expected = binomtest(share.successes, share.trials).proportion_ci(level, method="wilson")
@@ -47,6 +48,7 @@ def test_the_interval_of_a_difference_is_the_published_one(
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
 
 
+@settings(deadline=None)
 @given(SHARES, SHARES)
 def test_a_difference_lies_in_its_interval_and_turns_its_sign_with_the_groups(
     one: Share, other: Share
@@ -57,6 +59,7 @@ def test_a_difference_lies_in_its_interval_and_turns_its_sign_with_the_groups(
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(SHARES, SHARES, st.integers(1, 9))
 def test_more_comparisons_make_intervals_wider(one: Share, other: Share, many: int) -> None:
     few, more = (difference(one, other, simultaneous(n)) for n in (many, many + 1))
@@ -75,6 +78,7 @@ def test_simultaneous_intervals_hold_together_as_often_as_they_say() -> None:
     assert missed / 600 <= 0.07
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_gate_passes_inside_the_margin_fails_outside_and_says_nothing_between(
     value: float, below: float, above: float

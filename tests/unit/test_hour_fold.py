@@ -256,7 +256,7 @@ def told(folded: HourFold, parts: list[list[Scored]]) -> dict[int, Tally]:
 SIZES = st.lists(st.integers(1, 20), max_size=10)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(STREAMS, SIZES)
 def test_a_tally_is_what_the_definition_says(entries: list[Scored], sizes: list[int]) -> None:
     tallies = told(fold(), cut(entries, sizes))
@@ -268,7 +268,7 @@ def test_a_tally_is_what_the_definition_says(entries: list[Scored], sizes: list[
         before = {e.who for e in inside if counts(e)}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(STREAMS, SIZES, SIZES, st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_neither_cut_nor_partitions_change_the_merged_tally(
     entries: list[Scored], sizes: list[int], others: list[int], home: list[int]
@@ -287,7 +287,7 @@ def test_neither_cut_nor_partitions_change_the_merged_tally(
         )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(STREAMS, st.randoms(use_true_random=False))
 def test_the_order_of_different_moments_does_not_matter(
     entries: list[Scored], chance: Random
@@ -306,7 +306,7 @@ def test_the_order_of_different_moments_does_not_matter(
         assert tally.body == theirs[start].body
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(STREAMS, SIZES, st.data())
 def test_what_was_kept_resumes_and_what_comes_again_counts_once(
     entries: list[Scored], sizes: list[int], data: st.DataObject

@@ -80,6 +80,7 @@ def test_a_signal_says_what_it_rests_on() -> None:
 STORIES = st.lists(st.sampled_from(list(State)), max_size=12)
 
 
+@settings(deadline=None)
 @given(STORIES, STORIES)
 def test_every_step_of_every_story_is_named_once_and_each_signal_opens_first(
     one: list[State], other: list[State]
@@ -98,6 +99,7 @@ def test_every_step_of_every_story_is_named_once_and_each_signal_opens_first(
         )
 
 
+@settings(deadline=None)
 @given(STORIES, st.integers(0, 12))
 def test_a_story_told_in_two_parts_is_the_same_story(states: list[State], cut: int) -> None:
     statements = story(states)
@@ -111,7 +113,7 @@ def standing(said: Sequence[Signal]) -> dict[str, State]:
     return {n: s.severity for n, s in last.items() if s.step is not SignalStep.CLOSED}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(STORIES, st.data())
 def test_after_any_restatements_readers_hold_open_what_is_open(
     states: list[State], data: st.DataObject

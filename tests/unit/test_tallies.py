@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core.errors import Reason, Refusal
@@ -53,6 +53,7 @@ def parts(partition: int) -> st.SearchStrategy[HourTally]:
     )
 
 
+@settings(deadline=None)
 @given(parts(0), parts(1), parts(2))
 def test_merging_is_associative_and_commutative_and_nobody_is_its_identity(
     one: HourTally, two: HourTally, three: HourTally
@@ -63,6 +64,7 @@ def test_merging_is_associative_and_commutative_and_nobody_is_its_identity(
     assert encode(merge(one, EMPTY)) == encode(one)
 
 
+@settings(deadline=None)
 @given(parts(0), parts(1))
 def test_nothing_is_lost_or_made_up(one: HourTally, two: HourTally) -> None:
     both = merge(one, two)
@@ -75,6 +77,7 @@ def test_nothing_is_lost_or_made_up(one: HourTally, two: HourTally) -> None:
     assert [day.partition for day in both.days] == sorted(d.partition for d in one.days + two.days)
 
 
+@settings(deadline=None)
 @given(parts(0))
 def test_a_tally_comes_back_from_its_bytes_and_equal_ones_have_equal_bytes(one: HourTally) -> None:
     assert decode(encode(one)) == one
@@ -98,6 +101,7 @@ def test_bytes_of_another_form_are_refused(body: bytes) -> None:
     assert refused.value.reason is Reason.AVRO_SYNTAX
 
 
+@settings(deadline=None)
 @given(parts(0), parts(1))
 def test_parts_in_different_bins_refuse_to_merge_until_their_bins_are_left_out(
     one: HourTally, two: HourTally

@@ -1,7 +1,7 @@
 """Windows tumble; a calendar opens, closes, restates and forgets them by the watermark alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.core.folds.calendar import MOST_AT_ONCE, Calendar
@@ -11,6 +11,7 @@ MOMENTS = st.integers(-(10**15), 10**16)
 LENGTHS = st.integers(1, 200).map(lambda hours: hours * HOUR)
 
 
+@settings(deadline=None)
 @given(MOMENTS, LENGTHS, MOMENTS)
 def test_each_moment_lies_in_one_window(at: int, length: int, origin: int) -> None:
     window = window_of(at, length, origin)
@@ -26,6 +27,7 @@ def test_days_begin_at_midnight_and_weeks_on_monday() -> None:
     assert window_of(monday_noon + 6 * DAY, WEEK, MONDAY).start == monday_noon - 12 * HOUR
 
 
+@settings(deadline=None)
 @given(MOMENTS, st.integers(0, 50), LENGTHS)
 def test_windows_between_leave_no_gap(first: int, many: int, length: int) -> None:
     found = list(windows_between(first, first + many * length + length // 2, length))
@@ -41,6 +43,7 @@ def walked(watermarks: list[int], reach: int = DAY) -> tuple[Calendar, list[list
     return calendar, due
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30 * 24), min_size=1, max_size=40))
 def test_every_window_the_watermark_passes_closes_once_and_in_order(hours: list[int]) -> None:
     calendar, due = walked([h * HOUR for h in hours])
@@ -107,6 +110,7 @@ def test_a_leap_of_years_closes_the_latest_windows_only() -> None:
     assert due[1][-1].end == 4000 * DAY
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30 * 24), min_size=2, max_size=40), st.data())
 def test_a_restored_calendar_gives_what_an_undisturbed_one_gives_and_old_windows_once_more(
     hours: list[int], data: st.DataObject
