@@ -35,5 +35,14 @@ def worded(column: str, words: Mapping[str, str]) -> str:
     return f"transform(toString({column}), [{codes}], [{told}], toString({column}))"
 
 
+def interval(low: str, high: str) -> str:
+    """Write the two ends of an interval in one column; nothing where there is none.
+
+    >>> interval("low", "high")
+    "ifNull(concat(toString(round(low, 3)), ' to ', toString(round(high, 3))), '')"
+    """
+    return f"ifNull(concat(toString(round({low}, 3)), ' to ', toString(round({high}, 3))), '')"
+
+
 def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -2,7 +2,7 @@
 
 from dashboards.annotations import changes
 from dashboards.panels import Column, Columns, Words, bars, lines, number, table
-from dashboards.query import IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, worded
+from dashboards.query import IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, interval, worded
 from dashboards.shapes import Board, Piece
 from dashboards.states import STATES
 from dashboards.targets import sql
@@ -45,8 +45,6 @@ COLUMNS: Columns = {
     "Window": Column(unit="dateTimeAsIso"),
     "State": Column(looks=STATES, width=130),
     "Value": Column(empty="not shown", decimals=2),
-    "Low": Column(empty="—", decimals=2),
-    "High": Column(empty="—", decimals=2),
     "Patients": Column(unit="short", empty="<11"),
     "with onset": Column(unit="short", empty="not shown"),
     "Labels final": Column(unit="percentunit", empty="—", decimals=0),
@@ -124,7 +122,7 @@ WORTH = table(
     ),
     sql(f"""
         SELECT {worded("metric", MEASURES)} AS "What", cohort AS "Cohort", state AS "State",
-            value AS "Value", low AS "Low", high AS "High", patients AS "Patients",
+            value AS "Value", {interval("low", "high")} AS "Interval", patients AS "Patients",
             positives AS "with onset", maturity AS "Labels final", {worded("why", WHY)} AS "Why",
             start AS "Window"
         FROM (SELECT * {_STATED} ORDER BY start DESC LIMIT 1 BY metric, cohort)
@@ -143,7 +141,8 @@ def _over_time(metric: str, words: Words) -> Piece:
     """)
     told = sql(f"""
         SELECT start AS "Window", cohort AS "Cohort", state AS "State", value AS "Value",
-            low AS "Low", high AS "High", patients AS "Patients", positives AS "with onset",
+            {interval("low", "high")} AS "Interval", patients AS "Patients",
+            positives AS "with onset",
             maturity AS "Labels final", {worded("why", WHY)} AS "Why"
         {stated}
         ORDER BY start DESC, cohort

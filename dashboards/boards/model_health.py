@@ -2,7 +2,7 @@
 
 from dashboards.annotations import changes, signals
 from dashboards.panels import Column, Columns, Words, lines, number, states, table
-from dashboards.query import CODE, IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, worded
+from dashboards.query import CODE, IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, interval, worded
 from dashboards.shapes import Board
 from dashboards.states import CODES, NONE, ORANGE, STATES, VERMILLION
 from dashboards.targets import sql
@@ -31,8 +31,6 @@ STATED: Columns = {
     "Threshold": Column(unit="none", empty="—", decimals=3),
     "p": Column(unit="none", empty="—", decimals=4),
     "Value": Column(unit="none", empty="not shown", decimals=2),
-    "Low": Column(unit="none", empty="—", decimals=2),
-    "High": Column(unit="none", empty="—", decimals=2),
 }
 _TOLD = f"""
     SELECT start AS "Window", {worded("feature", FEATURES)} AS "Feature", cohort AS "Cohort",
@@ -215,7 +213,7 @@ CALIBRATION = lines(
     twin=(
         sql(f"""
             SELECT start AS "Window", cohort AS "Cohort", state AS "State", value AS "Value",
-                low AS "Low", high AS "High", patients AS "Patients (K)",
+                {interval("low", "high")} AS "Interval", patients AS "Patients (K)",
                 {worded("why", WHY)} AS "Why"
             {_CALIBRATION}
             ORDER BY start DESC, cohort

@@ -2,7 +2,7 @@
 
 from dashboards.annotations import changes
 from dashboards.panels import Column, Columns, Words, lines, number, states, table
-from dashboards.query import CODE, IN_WINDOW, worded
+from dashboards.query import CODE, IN_WINDOW, interval, worded
 from dashboards.shapes import Board
 from dashboards.states import CODES, HIDDEN, NONE, STATES, VERMILLION
 from dashboards.targets import sql
@@ -59,10 +59,11 @@ _BY_GROUP = f"""
 """
 _LATEST = f"SELECT * FROM ({_BY_GROUP}) ORDER BY start DESC LIMIT 1 BY cohort"
 _SHOWN = f"""
-    SELECT name AS "Group", state AS "State", own AS "Value", own_low AS "Low", own_high AS "High",
-        counted AS "Patients", septic AS "with onset", gap AS "Difference", gap_low AS "Lowest",
-        gap_high AS "Highest", against AS "Largest group", {worded("why", WHY)} AS "Why",
-        start AS "Window"
+    SELECT name AS "Group", state AS "State", own AS "Value",
+        {interval("own_low", "own_high")} AS "Interval", counted AS "Patients",
+        septic AS "with onset", gap AS "Difference",
+        {interval("gap_low", "gap_high")} AS "Interval of it", against AS "Largest group",
+        {worded("why", WHY)} AS "Why", start AS "Window"
 """
 SHOWN = {**STATES, "suppressed": HIDDEN}
 CODED = {**CODES, "4": HIDDEN}
@@ -70,13 +71,9 @@ COLUMNS: Columns = {
     "Window": Column(unit="dateTimeAsIso"),
     "State": Column(looks=SHOWN, width=150),
     "Value": Column(empty="not shown", decimals=3),
-    "Low": Column(empty="—", decimals=3),
-    "High": Column(empty="—", decimals=3),
     "Patients": Column(unit="short", empty="<11"),
     "with onset": Column(unit="short", empty="—"),
     "Difference": Column(empty="—", decimals=3),
-    "Lowest": Column(empty="—", decimals=3),
-    "Highest": Column(empty="—", decimals=3),
 }
 
 FAILED = number(
@@ -188,7 +185,8 @@ ONE = lines(
         sql(f"""
             SELECT start AS "Window",
                 if(why = 'suppressed', why, toString(state)) AS "State", value AS "Value",
-                low AS "Low", high AS "High", patients AS "Patients", {worded("why", WHY)} AS "Why"
+                {interval("low", "high")} AS "Interval", patients AS "Patients",
+                {worded("why", WHY)} AS "Why"
             {_GROUP}
             ORDER BY start DESC
         """),

@@ -147,7 +147,9 @@ UNITS = table(
         "not scored": Column(unit="short"),
         "Active alerts": Column(unit="short"),
         "Alerts per 100 patient-days": Column(unit="short", decimals=1),
-        "Unit": Column(link="/d/vigil-alerts-and-answers?var-unit=${__value.text}"),
+        "Unit": Column(
+            link="/d/vigil-alerts-and-answers?var-unit=${__data.fields.Unit:percentencode}"
+        ),
     },
     since=_DAY,
     width=16,
