@@ -1,24 +1,23 @@
 """What judging remembers of one family: tallies, what was stated, which signals stand."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
 
 from services.core.errors import Reason, Refusal
-from services.core.events import Measurement, Signal, State, Tally
+from services.core.events import Measurement, Signal, Tally
 from services.core.judge.verdict import Earlier, Judge
 from services.core.signals import Standing, follow, signals_of, unsaid
 from services.core.windows import Window
+from services.monitoring.revisions import revised
 from services.runtime.ports import Row
 
 HEAD: Final = b"head"
 """Key of the row that belongs to no window."""
 NEVER: Final = -(1 << 63)
 """Before every time, µs."""
-GONE: Final = "gone"
-"""Why a measurement is restated without a value: its cohort is no longer in the window."""
 
 
 class Case(msgspec.Struct, kw_only=True):
@@ -155,8 +154,8 @@ class Docket:
             [tally for _, tally in sorted(case.tallies.items())],
             self._earlier(case),
         )
-        revised, new = _revised(case.statements, verdict.measurements)
-        case.statements, case.memory, case.judged = revised, verdict.memory, True
+        case.statements, new = revised(case.statements, verdict.measurements)
+        case.memory, case.judged = verdict.memory, True
         self._changed.add(case.start)
         return new
 
@@ -254,47 +253,3 @@ class Docket:
 
 def _key_of(start: int, turn: int) -> bytes:
     return f"{start}.{turn}".encode()
-
-
-def _revised(
-    before: Sequence[Measurement], now: Sequence[Measurement]
-) -> tuple[list[Measurement], list[Measurement]]:
-    """Number what is stated now after what was; give all of it, and what differs."""
-    known = {_key(each): each for each in before}
-    revised, new = [], []
-    for each in (*now, *_gone(before, now)):
-        old = known.get(_key(each))
-        same = old is not None and msgspec.structs.replace(each, revision=old.revision) == old
-        revision = 0 if old is None else old.revision + (not same)
-        stated = msgspec.structs.replace(each, revision=revision)
-        revised.append(stated)
-        if not same:
-            new.append(stated)
-    return revised, new
-
-
-def _gone(before: Sequence[Measurement], now: Sequence[Measurement]) -> list[Measurement]:
-    """Restate what is no longer there: nothing is known of it now."""
-    present = {_key(each) for each in now}
-    return [
-        Measurement(
-            metric=each.metric,
-            feature=each.feature,
-            cohort=each.cohort,
-            unit_of_analysis=each.unit_of_analysis,
-            start=each.start,
-            end=each.end,
-            revision=each.revision,
-            value=None,
-            patients=None,
-            state=State.INSUFFICIENT,
-            why=GONE,
-        )
-        for each in before
-        if _key(each) not in present
-    ]
-
-
-def _key(measurement: Measurement) -> tuple[str, str, str, str]:
-    m = measurement
-    return m.metric, m.feature, m.cohort, m.unit_of_analysis
