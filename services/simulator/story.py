@@ -7,6 +7,7 @@ import numpy as np
 
 from services.simulator.scenario import (
     Change,
+    Label,
     Missing,
     Offset,
     Scenario,
@@ -17,12 +18,11 @@ from services.simulator.scenario import (
 TOLD: Final = (
     "fahrenheit-mislabeled",
     "nights-understaffed",
-    "oximeters-biased",
     "pressure-low",
     "respiration-uncharted",
     "thermometers-high",
 )
-"""The scenarios that change a vital sign or its charting: what drift is measured on."""
+"""The scenarios that a ward of a hundred beds shows within two days, at the size of their files."""
 
 _LARGER: Final = (1.0, 1.5)
 _MIDDLE: Final = (0.4, 0.5)
@@ -62,6 +62,8 @@ def _larger(change: Change, times: float) -> Change:
     match change:
         case Offset():
             return msgspec.structs.replace(change, add=round(change.add * times, 1))
+        case Label():
+            return msgspec.structs.replace(change, share=min(1.0, round(change.share * times, 3)))
         case Missing():
             probability = min(1.0, round(change.probability * times, 3))
             return msgspec.structs.replace(change, probability=probability)

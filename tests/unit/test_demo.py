@@ -110,12 +110,14 @@ def test_the_table_tells_what_watching_found_beside_the_truth() -> None:
     shown = rows(course(watching=watching()))
     assert shown["windows of a day judged"] == "2, of 48 to 61 patients"
     assert shown["what struck at hour 78"] == "pressure-low"
-    assert shown["first alarm about it"] == "MAP (all), 18 h after"
-    assert shown["signals before it: false"] == "0 alarm, 1 watch"
+    assert shown["first alarm about it"] == "MAP, 18 h after"
+    assert shown["drift signalled before it: false"] == "0 alarm, 1 watch"
+    assert shown["drift of anything else since: false"] == "none"
+    assert shown["groups that differ in alerts"] == "none"
     assert shown["alerts answered"] == "130 of 200 (65%)"
     assert shown["hours with a label"] == "4,321"
     assert shown["sensitivity of first alerts"] == "0.50 [0.30, 0.70]"
-    assert shown["PPV of first alerts"] == "0.10 [0.05, 0.20] insufficient (few_alerted)"
+    assert shown["PPV of first alerts"] == "0.10 [0.05, 0.20] insufficient"
     assert shown["windows computed once more"] == "28: all numbers equal"
 
 
@@ -187,7 +189,7 @@ def test_a_whole_account_ends_with_0_and_says_so_in_json() -> None:
 
 def test_no_line_is_broken_on_a_narrow_terminal() -> None:
     console = Console(file=io.StringIO(), width=80)
-    show(course(), console, ".vigil/demo/stack")
+    show(course(watching=watching()), console, ".vigil/demo/stack")
     said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert set(NEXT.format(home=".vigil/demo/stack").splitlines()) <= set(said.splitlines())
     assert all(len(line) <= 80 for line in said.splitlines() if line[0] in "┌│├└")

@@ -23,7 +23,7 @@ def demo(
     source: Annotated[
         str, typer.Option(help="`ward` (simulated), or a file or folder of recorded patients.")
     ] = "ward",
-    patients: Annotated[int, typer.Option(min=1, help="Beds of the simulated ward.")] = 40,
+    patients: Annotated[int, typer.Option(min=1, help="Beds of the simulated ward.")] = 100,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the ward, of what strikes it, of those who answer.")
     ] = 2026,

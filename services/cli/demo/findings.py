@@ -16,13 +16,16 @@ def signals(seen: Watched) -> Iterator[Row]:
     few, many = min(seen.patients, default=0), max(seen.patients, default=0)
     yield "windows of a day judged", f"{len(seen.patients)}, of {few} to {many} patients"
     yield f"what struck at hour {seen.scenario['at_h']:.0f}", str(seen.scenario["name"])
-    about = [each for each in seen.signals if each.of_the_story]
-    before = [each for each in seen.signals if each.after_h <= 0]
-    others = [each for each in seen.signals if each.after_h > 0 and not each.of_the_story]
+    drift = [each for each in seen.signals if each.kind == "drift"]
+    about = [each for each in drift if each.of_the_story]
+    before = [each for each in drift if each.after_h <= 0]
+    others = [each for each in drift if each.after_h > 0 and not each.of_the_story]
+    groups = [each for each in seen.signals if each.kind == "fairness"]
     yield "  first signal about it", _first(about)
     yield "  first alarm about it", _first(each for each in about if each.severity == "alarm")
-    yield "  signals before it: false", _counted(before)
-    yield "  signals about anything else since", _counted(others)
+    yield "  drift signalled before it: false", _counted(before)
+    yield "  drift of anything else since: false", _counted(others)
+    yield "groups that differ in alerts", _groups(groups)
 
 
 def labels(seen: Watched) -> Iterator[Row]:
@@ -42,10 +45,14 @@ def labels(seen: Watched) -> Iterator[Row]:
 
 
 def _first(signals: Iterable[Found]) -> str:
-    first = next(iter(sorted(signals, key=lambda each: each.after_h)), None)
+    first = min(signals, key=lambda each: each.after_h, default=None)
     if first is None:
         return "none"
-    return f"{first.feature} ({first.cohort}), {first.after_h:.0f} h after"
+    return f"{first.feature}, {first.after_h:.0f} h after"
+
+
+def _groups(signals: Iterable[Found]) -> str:
+    return ", ".join(sorted({each.cohort.partition("=")[2] for each in signals})) or "none"
 
 
 def _counted(signals: list[Found]) -> str:
@@ -63,7 +70,7 @@ def _estimate(found: dict[str, Any]) -> str:
     if found.get("value") is None:
         return str(found.get("why") or "unknown")
     told = f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
-    return told if found["state"] == "ok" else f"{told} {found['state']} ({found['why']})"
+    return told if found["state"] == "ok" else f"{told} {found['state']}"
 
 
 def _true(share: Share) -> str:
