@@ -8,7 +8,7 @@ import msgspec
 
 from services.core.events import Measurement
 from services.core.windows import Window
-from services.monitoring.docket import GONE
+from services.monitoring.revisions import GONE
 
 TOLERANCE: Final = 1e-9
 """How far two numbers may lie apart, relative and absolute; whole ones not at all."""
