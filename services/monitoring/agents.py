@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -9,6 +10,7 @@ from faust.types import EventT, StreamT
 from typing_extensions import override
 
 from services.monitoring.desk import Desk, StateRow, newer
+from services.monitoring.transport import append
 from services.runtime.ports import Output, Record
 
 if TYPE_CHECKING:
@@ -51,37 +53,34 @@ class FaustWire:
 
     async def publish(self, outputs: Sequence[Output]) -> None:
         """Write outputs; their keys choose partitions as Java's client would."""
-        await self._write([(self._prefix + output.topic, output) for output in outputs])
-
-    async def keep(self, rows: Sequence[StateRow]) -> None:
-        """Write each row to the partition number of its source, then to the table in memory."""
-        written = [
-            (table.changelog_topic_name, Output("", row.key, row.value, row.place[1]))
-            for row in rows
-            for table in (self._tables[row.place[0]],)
-        ]
-        await self._write(written)
-        for row in rows:
-            store = self._tables[row.place[0]].data
-            if row.value is None:
-                store.pop(row.key, None)
-            else:
-                store[row.key] = row.value
-
-    async def _write(self, written: Sequence[tuple[str, Output]]) -> None:
         producer = await self._app.maybe_start_producer()
         promises: list[Awaitable[Any]] = [
             await producer.send(
-                topic,
+                self._prefix + output.topic,
                 output.key,
                 output.value,
                 partition=output.partition,
                 timestamp=None,
                 headers=list(output.headers),
             )
-            for topic, output in written
+            for output in outputs
         ]
         await asyncio.gather(*promises)
+
+    async def keep(self, rows: Sequence[StateRow]) -> None:
+        """Write rows to the partition numbers of their places, then to the tables in memory."""
+        promises = []
+        for place, share in groupby(rows, key=lambda row: row.place):
+            topic = self._tables[place[0]].changelog_topic_name
+            pairs = ((row.key, row.value) for row in share)
+            promises += await append(self._app, topic, place[1], pairs)
+        await asyncio.gather(*promises)
+        for row in rows:
+            store = self._tables[row.place[0]].data
+            if row.value is None:
+                store.pop(row.key, None)
+            else:
+                store[row.key] = row.value
 
 
 def add_agents(app: faust.App, desk: Desk, *, prefix: str, fail: Fail) -> None:

@@ -26,6 +26,8 @@ HEARTBEAT_S: Final = 2.0
 FROZEN_S: Final = SESSION_S - HEARTBEAT_S
 """Whoever stood still for longer may have lost its partitions unawares."""
 MESSAGE_BYTES: Final = 2_097_152
+BATCH_BYTES: Final = 2_000_000
+"""A flush of one partition is written in one batch, so that it is read back whole."""
 BUFFERED_MESSAGES: Final = 4096
 
 log = structlog.stdlib.get_logger()
@@ -215,6 +217,7 @@ def app_of(wiring: Wiring, options: Options) -> CommittedApp:
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=wiring.member,
         consumer_max_fetch_size=2 * MESSAGE_BYTES,
+        producer_max_batch_size=BATCH_BYTES,
         producer_max_request_size=MESSAGE_BYTES,
         key_serializer="raw",
         value_serializer="raw",

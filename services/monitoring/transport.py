@@ -8,7 +8,7 @@ every method that this rests on with what it was when this was proved.
 
 import hashlib
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import Final
 
 import aiokafka  # type: ignore[import-untyped]  # it has no stubs
@@ -77,6 +77,31 @@ class CommittedApp(faust.App):
     @override
     def _create_directories(self) -> None:
         """Make none: tables live in memory."""
+
+
+async def append(
+    app: faust.App, topic: str, partition: int, rows: Iterable[tuple[bytes, bytes | None]]
+) -> list[Awaitable[object]]:
+    """Append rows to a partition in as few record batches as they fit into, mostly one.
+
+    A broker appends a batch whole or not at all, and hands it out so: whoever reads the partition
+    to its end finds all of its rows or none.
+
+    Returns:
+        What to wait for.
+    """
+    maker = await app.maybe_start_producer()
+    if not isinstance(maker, driver.Producer):
+        raise TypeError("the app has another transport")
+    producer = maker._ensure_producer()  # noqa: SLF001 - Faust itself sends record by record
+    batch, promises = producer.create_batch(), []
+    for key, value in rows:
+        if batch.append(timestamp=None, key=key, value=value) is None:
+            promises.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            batch.append(timestamp=None, key=key, value=value)
+    batch.close()
+    return [*promises, await producer.send_batch(batch, topic, partition=partition)]
 
 
 def delivered(app: faust.App, tp: TP) -> int | None:

@@ -105,10 +105,11 @@ class Calendar:
         )
 
     def load(self, row: bytes) -> None:
-        """Take the state; each closed window that is still restated is due once more.
+        """Take the state; each closed window that still takes events is due once more.
 
         It may have changed since it was published. Not before the watermark enters another hour:
-        so the same is published as by a process that never ended.
+        so the same is published as by a process that never ended. A window that takes none any
+        more was told for good, and the one before it, which knew who is new, may be forgotten.
         """
         self.mark, watermark, first, self._told = _ROW.unpack(row)
         self.watermark = None if watermark == _NONE else watermark
@@ -118,5 +119,5 @@ class Calendar:
         oldest = window_of(self.watermark - self.reach - self.length, self.length, self.origin)
         self._stale = {
             window.start
-            for window in windows_between(max(self.first, oldest.start), self._told, self.length)
+            for window in windows_between(max(self.first, oldest.end), self._told, self.length)
         }
