@@ -22,7 +22,7 @@ TOLD: Final = (
     "respiration-uncharted",
     "thermometers-high",
 )
-"""The scenarios that a ward of a hundred beds shows within two days, as large as their files say."""
+"""The scenarios that a ward of a hundred beds shows within two days, as their files have them."""
 
 _LARGER: Final = (1.0, 1.5)
 _MIDDLE: Final = (0.4, 0.5)
