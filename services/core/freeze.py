@@ -141,7 +141,8 @@ def _features(given: PatientHours) -> Iterator[tuple[str, tuple[Column, tuple[fl
         measured = ~np.isnan(value)
         enough = max(SMALLEST_CELL, _RARE * len(given.units))
         if min(_patients(given, measured), _patients(given, ~measured)) >= enough:
-            yield name + PRESENCE, (Column(measured.astype(np.int64), 2), PRESENCE_EDGES)
+            present = measured.astype(np.int64)
+            yield name + PRESENCE, (Column(present, 2, present * 1.0), PRESENCE_EDGES)
 
 
 def _patients(given: PatientHours, rows: NDArray[np.bool_]) -> int:
@@ -167,7 +168,7 @@ def _reference(
     by_patient = spread(column, given.patient, len(given.units))
     weights = by_patient[:, : column.bins]
     had = weights.sum(axis=1) > 0
-    means = by_patient[had, -1]  # of presence it is the weight of `present`
+    means = by_patient[had, -1]
     return FeatureReference(
         edges=edges,
         weights=tuple(round(float(weight), 6) for weight in weights.sum(axis=0)),

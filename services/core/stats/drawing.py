@@ -216,16 +216,13 @@ def _added(rng: np.random.Generator, table: _Table, size: int, orders: int) -> F
     return added
 
 
-def _null(
-    window: NDArray[np.float64], reference: NDArray[np.float64], column: Column, size: int
-) -> Null:
+def _null(window: Float64, reference: Float64, column: Column, size: int) -> Null:
     bins = slice(0, column.bins)
     found = compress(psi(reference[:, bins], window[:, bins]))
-    draws = len(window)
     if column.value is None:
-        return Null(patients=size, draws=draws, psi=found)
+        return Null(patients=size, draws=len(window), psi=found)
     means = [part[:, -1] / part[:, bins].sum(axis=1) for part in (window, reference)]
     difference = means[0] - means[1]
-    center = float(np.median(difference))
+    center = float(f"{np.median(difference):.6g}")
     beyond = compress(np.abs(difference - center))
-    return Null(patients=size, draws=draws, psi=found, center=center, mean=beyond)
+    return Null(patients=size, draws=len(window), psi=found, center=center, mean=beyond)

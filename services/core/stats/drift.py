@@ -137,7 +137,8 @@ def compare(reference: Summary, window: Summary, nulls: Sequence[Null]) -> Readi
     """Hold one feature of one window against its reference.
 
     Two statistics look: psi, which sees every change of shape, and the mean of the patients'
-    means, which sees a small change of level earlier. p is twice the smaller p of the two.
+    means, which sees a small change of level earlier, the more so where stays that are cut by a
+    window usually differ from whole ones. p is twice the smaller p of the two.
 
     Args:
         reference: the baseline's.

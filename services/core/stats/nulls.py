@@ -24,7 +24,7 @@ class Null(msgspec.Struct, frozen=True, kw_only=True):
         center: the usual difference of the window's mean from the reference's; stays are cut by
             windows, so it need not be 0.
         mean: by how much the difference leaves its center, either way, at each p, falling; empty
-            for a feature of two bins, whose psi says the same.
+            where psi alone looks.
     """
 
     patients: int
@@ -82,8 +82,14 @@ def p_value(nulls: Sequence[Null], patients: int, psi_found: float) -> float:
 
 def mean_p_value(nulls: Sequence[Null], patients: int, difference: float) -> float:
     """How often chance alone takes the mean so far, either way; otherwise as `p_value`."""
-    beyond = abs(difference - _center(nulls, patients))
+    beyond = abs(difference - center_of(nulls, patients))
     return _chance(_between([null.mean for null in nulls], nulls, patients), nulls, beyond)
+
+
+def center_of(nulls: Sequence[Null], patients: int) -> float:
+    """The usual difference of a window's mean from the reference's, in the feature's unit."""
+    low, high, part = _place(nulls, patients)
+    return (1 - part) * nulls[low].center + part * nulls[high].center
 
 
 def threshold(nulls: Sequence[Null], patients: int, p: float) -> float:
@@ -130,11 +136,6 @@ def _between(curves: Sequence[Sequence[float]], nulls: Sequence[Null], patients:
     below = np.log(np.maximum(curves[low], _TINY))
     above = np.log(np.maximum(curves[high], _TINY))
     return np.asarray(np.exp((1 - part) * below + part * above))
-
-
-def _center(nulls: Sequence[Null], patients: int) -> float:
-    low, high, part = _place(nulls, patients)
-    return (1 - part) * nulls[low].center + part * nulls[high].center
 
 
 def _place(nulls: Sequence[Null], patients: int) -> tuple[int, int, float]:
