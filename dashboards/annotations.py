@@ -9,7 +9,7 @@ from dashboards.states import PURPLE, VERMILLION
 
 _CHANGES: Final = """
     SELECT effective_from AS time, concat(kind, ': ', subject) AS title,
-        concat(reason, ' Asked for by ', requested_by, ', approved by ', approved_by, '.') AS text,
+        concat(reason, ' (', requested_by, '; approved by ', approved_by, ')') AS text,
         kind AS tags
     FROM changes
     WHERE $__timeFilter(effective_from)

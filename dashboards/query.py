@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-CODE: Final = "transform(state, ['ok', 'watch', 'alarm'], [1, 2, 3], 0)"
+STATE: Final = "if(why = 'suppressed', 'suppressed', toString(state))"
+"""The state of a measurement; of one that is not shown, that it is not."""
+JUDGED: Final = "state != 'insufficient'"
+"""Only what can be judged is drawn as a line."""
+CODE: Final = (
+    "multiIf(why = 'suppressed', 4, state = 'alarm', 3, state = 'watch', 2, state = 'ok', 1, 0)"
+)
 """A state as a number, for plots; `states.CODES` gives it back its word."""
 
 IN_WINDOW: Final = "$__timeFilter(start) AND dateDiff('hour', start, end) = ${window}"

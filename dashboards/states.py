@@ -36,15 +36,20 @@ STATES: Final[Looks] = MappingProxyType(
         "watch": Look("▲ watch", ORANGE),
         "alarm": Look("■ alarm", VERMILLION),
         "insufficient": Look("— insufficient"),
+        "suppressed": Look("░ suppressed, <11"),
     }
 )
-"""Of measurements; what cannot be judged has no color, green least of all."""
+"""Of measurements; what cannot be judged or shown has no color, green least of all."""
 CODES: Final[Looks] = MappingProxyType(
-    {str((number + 1) % 4): look for number, look in enumerate(STATES.values())}
+    {
+        "1": STATES["ok"],
+        "2": STATES["watch"],
+        "3": STATES["alarm"],
+        "0": STATES["insufficient"],
+        "4": STATES["suppressed"],
+    }
 )
-"""The same as numbers, for plots: 1 ok, 2 watch, 3 alarm, 0 insufficient; see `sql.CODE`."""
-HIDDEN: Final = Look("░ suppressed, <11")
-"""Of a cell that is not shown, so that nobody in it can be told."""
+"""The same as numbers, for plots; see `query.CODE`."""
 COVERED: Final[Looks] = MappingProxyType(
     {
         "covered": Look("✓ covered", BLUE),

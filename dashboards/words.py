@@ -43,6 +43,8 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         "other_features": "baseline has other features",
         "other_baseline": "the baseline changed within the window",
         "missed": "the median case was missed",
+        "psi": "by the distance of the distribution",
+        "mean": "by the shift of the mean",
         "twice": "in two windows running",
         "": "",
     }

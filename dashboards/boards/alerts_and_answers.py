@@ -2,7 +2,16 @@
 
 from dashboards.annotations import changes
 from dashboards.panels import Column, Columns, Words, bars, lines, number, table
-from dashboards.query import IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, interval, worded
+from dashboards.query import (
+    IN_WINDOW,
+    JUDGED,
+    OF_COHORT,
+    OF_MODELS,
+    OF_UNITS,
+    STATE,
+    interval,
+    worded,
+)
 from dashboards.shapes import Board, Piece
 from dashboards.states import STATES
 from dashboards.targets import sql
@@ -121,7 +130,7 @@ WORTH = table(
         " as absent. Shares are between 0 and 1.",
     ),
     sql(f"""
-        SELECT {worded("metric", MEASURES)} AS "What", cohort AS "Cohort", state AS "State",
+        SELECT {worded("metric", MEASURES)} AS "What", cohort AS "Cohort", {STATE} AS "State",
             value AS "Value", {interval("low", "high")} AS "Interval", patients AS "Patients",
             positives AS "with onset", maturity AS "Labels final", {worded("why", WHY)} AS "Why",
             start AS "Window"
@@ -135,12 +144,13 @@ WORTH = table(
 def _over_time(metric: str, words: Words) -> Piece:
     stated = f"{_STATED} AND metric = '{metric}'"
     plotted = sql(f"""
-        SELECT start AS time, max(value) AS "value", min(low) AS "low", max(high) AS "high"
+        SELECT start AS time, maxIf(value, {JUDGED}) AS "value", minIf(low, {JUDGED}) AS "low",
+            maxIf(high, {JUDGED}) AS "high"
         {stated}
         GROUP BY time ORDER BY time
     """)
     told = sql(f"""
-        SELECT start AS "Window", cohort AS "Cohort", state AS "State", value AS "Value",
+        SELECT start AS "Window", cohort AS "Cohort", {STATE} AS "State", value AS "Value",
             {interval("low", "high")} AS "Interval", patients AS "Patients",
             positives AS "with onset",
             maturity AS "Labels final", {worded("why", WHY)} AS "Why"
@@ -158,7 +168,7 @@ SENSITIVITY = _over_time(
     Words(
         "Sensitivity",
         "Share of the patients with an onset who were alerted within the horizon before it, with"
-        " its interval. Several units: the extremes.",
+        " its interval. No line where it cannot be judged. Several units: the extremes.",
     ),
 )
 PPV = _over_time(
@@ -166,7 +176,8 @@ PPV = _over_time(
     Words(
         "PPV",
         "Share of the first alerts that an onset followed within the horizon, with its interval."
-        " An alert that prevents an onset counts as false here.",
+        " An alert that prevents an onset counts as false here. No line where it cannot be"
+        " judged.",
     ),
 )
 LEAD = _over_time(
@@ -174,7 +185,7 @@ LEAD = _over_time(
     Words(
         "Lead time",
         "Median time from first alert to onset, missed cases counted as missed, with its"
-        " interval. No line where half were missed.",
+        " interval. No line where half were missed, or where it cannot be judged.",
     ),
 )
 VERDICTS = lines(

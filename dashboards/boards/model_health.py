@@ -2,7 +2,17 @@
 
 from dashboards.annotations import changes, signals
 from dashboards.panels import Column, Columns, Words, lines, number, states, table
-from dashboards.query import CODE, IN_WINDOW, OF_COHORT, OF_MODELS, OF_UNITS, interval, worded
+from dashboards.query import (
+    CODE,
+    IN_WINDOW,
+    JUDGED,
+    OF_COHORT,
+    OF_MODELS,
+    OF_UNITS,
+    STATE,
+    interval,
+    worded,
+)
 from dashboards.shapes import Board
 from dashboards.states import CODES, NONE, ORANGE, STATES, VERMILLION
 from dashboards.targets import sql
@@ -34,7 +44,7 @@ STATED: Columns = {
 }
 _TOLD = f"""
     SELECT start AS "Window", {worded("feature", FEATURES)} AS "Feature", cohort AS "Cohort",
-        state AS "State", patients AS "Patients (K)", hours AS "Hours", value AS "PSI",
+        {STATE} AS "State", patients AS "Patients (K)", hours AS "Hours", value AS "PSI",
         threshold AS "Threshold", p_value AS "p", direction AS "Direction",
         {worded("why", WHY)} AS "Why"
 """
@@ -45,7 +55,7 @@ WORST = number(
         "The worst that the latest windows say of inputs and calibration, for everybody or the"
         " chosen units. Insufficient: nothing could be judged, which is no good news.",
     ),
-    sql(f"SELECT if(count() = 0, NULL, max({CODE})) AS state FROM ({_LATEST})"),
+    sql(f"SELECT if(count() = 0, NULL, max({CODE} % 4)) AS state FROM ({_LATEST})"),
     looks=CODES,
     empty="— no window in this time",
 )
@@ -156,7 +166,7 @@ PSI = lines(
         " them so far. Several units: the greatest of each.",
     ),
     [sql(f"""
-        SELECT start AS time, max(value) AS "PSI", max(threshold) AS "threshold"
+        SELECT start AS time, maxIf(value, {JUDGED}) AS "PSI", max(threshold) AS "threshold"
         {_FEATURE}
         GROUP BY time ORDER BY time
     """)],
@@ -201,18 +211,19 @@ CALIBRATION = lines(
         "Calibration: observed over expected",
         "Hours soon before an onset that came, over those that the scores announced, with its"
         " interval. 1 is right; 0.5: the scores promise twice as much as comes. Labels must be"
-        " final for it, so it is told late. Several units: the extremes.",
+        " final for it, so it is told late. No line where it cannot be judged. Several units: the"
+        " extremes.",
     ),
     [sql(f"""
-        SELECT start AS time, max(value) AS "observed / expected", min(low) AS "low",
-            max(high) AS "high"
+        SELECT start AS time, maxIf(value, {JUDGED}) AS "observed / expected",
+            minIf(low, {JUDGED}) AS "low", maxIf(high, {JUDGED}) AS "high"
         {_CALIBRATION}
         GROUP BY time ORDER BY time
     """)],
     ["observed / expected", "low", "high"],
     twin=(
         sql(f"""
-            SELECT start AS "Window", cohort AS "Cohort", state AS "State", value AS "Value",
+            SELECT start AS "Window", cohort AS "Cohort", {STATE} AS "State", value AS "Value",
                 {interval("low", "high")} AS "Interval", patients AS "Patients (K)",
                 {worded("why", WHY)} AS "Why"
             {_CALIBRATION}

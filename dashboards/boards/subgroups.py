@@ -2,9 +2,9 @@
 
 from dashboards.annotations import changes
 from dashboards.panels import Column, Columns, Words, lines, number, states, table
-from dashboards.query import CODE, IN_WINDOW, interval, worded
+from dashboards.query import CODE, IN_WINDOW, JUDGED, STATE, interval, worded
 from dashboards.shapes import Board
-from dashboards.states import CODES, HIDDEN, NONE, STATES, VERMILLION
+from dashboards.states import CODES, NONE, STATES, VERMILLION
 from dashboards.targets import sql
 from dashboards.variables import asked, choice, window
 from dashboards.words import MEASURES, WHY
@@ -53,23 +53,21 @@ _BY_GROUP = f"""
         anyIf(low, {_GAP}) AS gap_low, anyIf(high, {_GAP}) AS gap_high,
         anyIf(reference, {_GAP}) AS against,
         argMax(toString(measurements_now.why), {_GAP}) AS why,
-        if(why = 'suppressed', why, argMax(toString(measurements_now.state), {_GAP})) AS state
+        argMax(toString(measurements_now.state), {_GAP}) AS state
     {_ALL}
     GROUP BY start, cohort
 """
 _LATEST = f"SELECT * FROM ({_BY_GROUP}) ORDER BY start DESC LIMIT 1 BY cohort"
 _SHOWN = f"""
-    SELECT name AS "Group", state AS "State", own AS "Value",
+    SELECT name AS "Group", {STATE} AS "State", own AS "Value",
         {interval("own_low", "own_high")} AS "Interval", counted AS "Patients",
         septic AS "with onset", gap AS "Difference",
         {interval("gap_low", "gap_high")} AS "Interval of it", against AS "Largest group",
         {worded("why", WHY)} AS "Why", start AS "Window"
 """
-SHOWN = {**STATES, "suppressed": HIDDEN}
-CODED = {**CODES, "4": HIDDEN}
 COLUMNS: Columns = {
     "Window": Column(unit="dateTimeAsIso"),
-    "State": Column(looks=SHOWN, width=150),
+    "State": Column(looks=STATES, width=150),
     "Value": Column(empty="not shown", decimals=3),
     "Patients": Column(unit="short", empty="<11"),
     "with onset": Column(unit="short", empty="—"),
@@ -100,7 +98,7 @@ UNJUDGED = number(
         " no proof of fairness.",
     ),
     sql(f"""
-        SELECT concat(toString(countIf(state IN ('insufficient', 'suppressed'))), ' of ',
+        SELECT concat(toString(countIf(NOT {JUDGED})), ' of ',
             toString(count())) AS told
         FROM ({_LATEST}) WHERE cohort != 'all'
         HAVING count() > 0
@@ -156,11 +154,11 @@ STATES_OVER_TIME = states(
         " is a finding for whoever answers for the model.",
     ),
     sql(f"""
-        SELECT start AS time, name, if(state = 'suppressed', 4, {CODE}) AS state
+        SELECT start AS time, name, {CODE} AS state
         FROM ({_BY_GROUP})
         ORDER BY time, name
     """),
-    CODED,
+    CODES,
     name="name",
     twin=(sql(f"{_SHOWN} FROM ({_BY_GROUP}) ORDER BY start DESC, name"), COLUMNS),
     height=9,
@@ -172,11 +170,12 @@ _GROUP = f"""
 ONE = lines(
     Words(
         "Chosen group: the number with its interval",
-        "Of the chosen group alone, window by window. Windows in which it was suppressed have no"
-        " line; the table beside it says so.",
+        "Of the chosen group alone, window by window. There is no line where it cannot be judged"
+        " or is suppressed; the table beside it says why.",
     ),
     [sql(f"""
-        SELECT start AS time, max(value) AS "value", max(low) AS "low", max(high) AS "high"
+        SELECT start AS time, maxIf(value, {JUDGED}) AS "value", maxIf(low, {JUDGED}) AS "low",
+            maxIf(high, {JUDGED}) AS "high"
         {_GROUP}
         GROUP BY time ORDER BY time
     """)],
@@ -184,7 +183,7 @@ ONE = lines(
     twin=(
         sql(f"""
             SELECT start AS "Window",
-                if(why = 'suppressed', why, toString(state)) AS "State", value AS "Value",
+                {STATE} AS "State", value AS "Value",
                 {interval("low", "high")} AS "Interval", patients AS "Patients",
                 {worded("why", WHY)} AS "Why"
             {_GROUP}

@@ -169,7 +169,10 @@ def statements() -> Iterator[Measurement]:
             yield stated(metric, "patient", cohort=cohort)
     gap = {"cohort": f"unit={UNITS[1]}", "reference": "unit=MICU", "state": State.ALARM}
     yield stated("alert_rate_difference", "patient", **gap)
+    unsure = {"state": State.INSUFFICIENT, "why": "few_alerted", "value": 0.9}
+    yield stated("ppv", "first_alert", start=window() - DAY, end=window(), **unsure)
     yield hidden("alert_rate", "patient", "unit=SICU")
+    yield msgspec.structs.replace(hidden("drift", "patient_hour", "all"), feature="EtCO2")
 
 
 def signal() -> Signal:
@@ -334,6 +337,23 @@ def test_a_unit_that_was_not_heard_is_first_and_says_so(answered: Answered) -> N
     ]
     assert list(found["Active alerts"]) == [2, 2]
     assert list(found["not scored"]) == [1, 1]
+
+
+def test_what_cannot_be_judged_is_in_the_table_and_never_drawn(answered: Answered) -> None:
+    line, table = (answered(a) for a in ASKED if a.title.startswith("PPV"))
+    assert list(zip(line["value"], line["low"], line["high"], strict=True)) == [
+        (None, None, None),
+        (0.2, 0.1, 0.3),
+    ]
+    assert list(zip(table["State"], table["Value"], table["Why"], strict=True)) == [
+        ("ok", 0.2, ""),
+        ("insufficient", 0.9, "too few alerted patients"),
+    ]
+
+
+def test_what_was_suppressed_is_not_worse_than_an_alarm(answered: Answered) -> None:
+    [worst] = [a for a in ASKED if a.title == "Worst state"]
+    assert list(answered(worst)["state"]) == [3]
 
 
 def test_a_group_that_was_suppressed_is_shown_as_such_and_without_a_number(
