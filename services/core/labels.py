@@ -5,7 +5,7 @@ positive from six hours before onset on, and only the challenge's utility counts
 onset. Hours are UTC hours here, as rows are there: what falls into an hour counts as at its begin.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -163,7 +163,7 @@ class Known(NamedTuple):
 
     began: int
     scores: Mapping[int, Score]
-    alerts: Iterable[RaisedAlert]
+    alerts: Collection[RaisedAlert]
     settled: Settled | None
 
 
@@ -210,10 +210,9 @@ class _View:
     def __init__(self, known: Known, rule: Rule, complete: int | None) -> None:
         self._known, self._rule, self._complete = known, rule, complete
         self._settled = settled = known.settled
-        alerts = [alert for alert in known.alerts if hour_of(alert.measured_at) in known.scores]
-        self._first = min(alerts, key=_seen, default=None)
+        self._first = min(known.alerts, key=_seen, default=None)
         self._alerts: dict[int, list[RaisedAlert]] = {}
-        for alert in alerts:
+        for alert in known.alerts:
             self._alerts.setdefault(hour_of(alert.measured_at), []).append(alert)
         onset_at = self._onset_at = settled.onset_at if settled else None
         self._onset_hour: int | None = None
