@@ -128,6 +128,10 @@ class Worker:
         self._commit()
 
     def _handle(self, records: list[Record]) -> None:
+        # What was read in the same breath in which its partition was given up is the next owner's.
+        records = [r for r in records if (r.topic, r.partition) in self._held]
+        if not records:
+            return
         if self.began is None:
             self._publisher.begin()
             self.began = self._clock()
