@@ -1,5 +1,6 @@
 """Every query of every board, as the real engine and the real Prometheus take it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -459,3 +460,30 @@ def test_silence_of_a_service_is_never_told_as_good_news(
         [promtool, "test", "rules", path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_question_finds_something_in_the_store_of_a_demo(
+    engine: Callable[[Path], Any],
+) -> None:
+    """VIGIL_DEMO names the home of one that has ended: .vigil/demo/stack after `make demo`."""
+    home = os.environ.get("VIGIL_DEMO")
+    if not home:
+        pytest.skip(reason="no demo was named in VIGIL_DEMO")
+    host, port = engine(Path(home) / "clickhouse").ready()
+    door = ClickHouse(f"http://{host}:{port}/default")
+    real, event = (
+        boards.Span(*(next(iter(column)) for column in door.query(ends).values()))
+        for ends in (
+            f"SELECT toUnixTimestamp(min({time})) - {before} AS begin,"
+            f" toUnixTimestamp(max({time})) + 60 AS end"
+            " FROM predictions WHERE kind = 'observation'"
+            for time, before in (("timestamp", 86_400), ("measured_at", 30 * 86_400))
+        )
+    )
+    in_event_time = {"vigil-model-health", "vigil-subgroups", "vigil-alerts-and-answers"}
+    for asked in ASKED:
+        span_of = event if asked.board in in_event_time else real
+        chosen = {**CHOSEN, "group": ["all"]}
+        found = door.query(boards.filled(asked, span_of, chosen))
+        assert any(len(column) for column in found.values()), asked
+    door.close()
