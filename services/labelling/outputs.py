@@ -3,8 +3,11 @@
 import hashlib
 from typing import Final
 
+import msgspec
+
 from services.core.errors import Refusal
-from services.core.events import DeadLetter, Labelled
+from services.core.events import PSEUDONYM_BYTES, DeadLetter, HourBefore, Labelled
+from services.labelling.register import Said
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record
 
@@ -21,6 +24,32 @@ CHANGELOG: Final = "labelling-changelog"
 def labelled_output(codec: Codec, labelled: Labelled, partition: int) -> Output:
     """Write to the partition number that everything of the patient has."""
     return Output(LABELLED, labelled.pseudonym, codec.encode(labelled), partition)
+
+
+def labelled_of(said: Said, watermark: int | None) -> Labelled:
+    """Put a statement into the words of the wire.
+
+    Args:
+        said: about an hour of a stay.
+        watermark: how far event time had come, µs.
+    """
+    digest, policy_version = said.now.model
+    dimensions, labels = said.score.cohorts
+    before = msgspec.structs.asdict(said.before.label) if said.before else None
+    return Labelled(
+        pseudonym=said.key[PSEUDONYM_BYTES:],
+        encounter=said.key[:PSEUDONYM_BYTES],
+        hour=said.hour,
+        revision=said.score.revision,
+        now=said.now.label,
+        before=HourBefore(**before) if before else None,
+        cohort_dimensions=list(dimensions),
+        cohorts=list(labels),
+        definition=said.now.definition,
+        model_digest=digest,
+        policy_version=policy_version,
+        watermark=watermark,
+    )
 
 
 def dead_output(codec: Codec, record: Record, refusal: Refusal) -> Output:

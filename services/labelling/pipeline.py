@@ -3,15 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from services.core.errors import Reason, Refusal
 from services.core.events import (
-    PSEUDONYM_BYTES,
     Alert,
     Feedback,
-    HourBefore,
-    HourLabel,
     Labelled,
     Outcome,
     PredictionBatch,
@@ -25,6 +20,7 @@ from services.labelling.outputs import (
     OUTCOMES,
     PREDICTIONS,
     dead_output,
+    labelled_of,
     labelled_output,
 )
 from services.labelling.progress import KEY as PROGRESS
@@ -242,7 +238,7 @@ class Labelling:
 
     def _say(self, said: Iterable[Said], watermark: int | None) -> Iterator[Output]:
         for each in said:
-            yield self._output(_labelled(each, watermark))
+            yield self._output(labelled_of(each, watermark))
 
     def _time(self, watermark: int) -> Output:
         told = Labelled(hour=hour_of(watermark), revision=0, watermark=watermark)
@@ -254,27 +250,3 @@ class Labelling:
     def _dead(self, record: Record, refusal: Refusal) -> Output:
         self._joined(record.topic, refusal.reason)
         return dead_output(self._codec, record, refusal)
-
-
-def _labelled(said: Said, watermark: int | None) -> Labelled:
-    encounter, pseudonym = said.key[:PSEUDONYM_BYTES], said.key[PSEUDONYM_BYTES:]
-    digest, policy_version = said.now.model
-    dimensions, labels = said.score.cohorts
-    return Labelled(
-        pseudonym=pseudonym,
-        encounter=encounter,
-        hour=said.hour,
-        revision=said.score.revision,
-        now=said.now.label,
-        before=_earlier(said.before.label) if said.before else None,
-        cohort_dimensions=list(dimensions),
-        cohorts=list(labels),
-        definition=said.now.definition,
-        model_digest=digest,
-        policy_version=policy_version,
-        watermark=watermark,
-    )
-
-
-def _earlier(label: HourLabel) -> HourBefore:
-    return HourBefore(**msgspec.structs.asdict(label))

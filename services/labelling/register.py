@@ -6,18 +6,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from services.core.events import Alert, Feedback, Outcome
-from services.core.labels import (
-    Answers,
-    RaisedAlert,
-    Rule,
-    Score,
-    Settled,
-    Statement,
-    hour_of,
-    statements,
-    together,
-    weightier,
-)
+from services.core.evidence import Answers, Settled, together, weightier
+from services.core.labels import RaisedAlert, Rule, Score, Statement, hour_of, statements
 from services.core.windows import HOUR
 from services.labelling.progress import Progress
 from services.labelling.reading import Cohorts, Entry

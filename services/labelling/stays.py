@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 
 from services.core.events import packed
-from services.core.labels import Known, RaisedAlert, Score, Settled, hour_of
+from services.core.evidence import Settled
+from services.core.labels import Known, RaisedAlert, Score, hour_of
 from services.core.windows import HOUR, WEEK
 from services.labelling.reading import Cohorts
 

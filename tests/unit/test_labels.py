@@ -9,18 +9,15 @@ from hypothesis import strategies as st
 from joining import at, done, feedback, outcome
 
 from services.core.events import Authority, HourLabel, Verdict
+from services.core.evidence import Answers, Settled, together, weightier
 from services.core.labels import (
     LEFT_OUT,
-    Answers,
     Known,
     RaisedAlert,
     Rule,
     Score,
-    Settled,
     label_at,
     statements,
-    together,
-    weightier,
 )
 from services.core.stats.utility import before_onset
 
