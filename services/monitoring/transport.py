@@ -20,6 +20,8 @@ from typing_extensions import override
 
 from services.core.errors import CommandError, ExitCode
 
+FETCH_WAIT_MS: Final = 100
+
 
 class CommittedThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka reads; committed records only."""
@@ -28,6 +30,9 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"  # noqa: SLF001 - no setting leads here
+        # aiokafka asks a broker one thing at a time: a question about partitions that are idle
+        # keeps it from asking about busy ones, for the 1.5 s that Faust has it wait.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - nor here
         return consumer
 
 
