@@ -2,9 +2,12 @@
 
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core.baseline import EVERYBODY, SMALLEST_COHORT
+from services.core.freeze import PatientHours, Period, freeze
 from services.core.stats.calibration import curve
 from services.core.stats.sketches import (
     SMALLEST_CELL,
@@ -13,7 +16,8 @@ from services.core.stats.sketches import (
     histogram,
     shown_edges,
 )
-from services.core.vitals import UNITS, VARIABLES
+from services.core.vitals import UNITS, VARIABLES, VITALS
+from services.training.booster import SEED
 from services.training.source import Stays
 from services.training.study import Course, Judged
 
@@ -45,8 +49,7 @@ def reference(given: Course, judged: Judged) -> dict[str, Any]:
         "score": _binned(judged.score.astype(np.float32), stays.patient),
         "alert_share": round(float(_mean_by_patient(judged.alert, stays)), 6),
         "calibration": calibration(given, judged),
-        # Thresholds of the null distribution by number of patients K; none were computed.
-        "nulls": None,
+        "nulls": _nulls(stays),
     }
 
 
@@ -68,6 +71,25 @@ def calibration(given: Course, judged: Judged) -> list[dict[str, Any]]:
                 }
             )
     return bins
+
+
+def _nulls(stays: Stays) -> dict[str, Any] | None:
+    """What chance does to each vital sign and its presence in 24-h windows of K patients.
+
+    In the form of a site's baseline (`core.baseline`), in the bins above; None where there are too
+    few patients for one. They say how far a ward lies from this population; no alarm rests on it.
+    """
+    charted = ~np.isnan(stays.values).all(axis=1)
+    values = stays.values[charted][:, : len(VITALS)].astype(np.float64)
+    present, patient = np.unique(stays.patient[charted], return_inverse=True)
+    if len(present) < SMALLEST_COHORT:
+        return None
+    # Each in a unit of its own: only everybody together has a reference.
+    units = [str(number) for number in present]
+    given = PatientHours(patient, stays.hour[charted], values, units)
+    frozen = freeze(np.random.default_rng(SEED), given, Period("training", kind="training"))
+    known = frozen.cohorts[EVERYBODY].features
+    return {name: msgspec.to_builtins(feature.nulls) for name, feature in known.items()}
 
 
 def _binned(values: NDArray[np.float32], patient: NDArray[np.int64]) -> dict[str, Any]:

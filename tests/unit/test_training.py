@@ -17,6 +17,8 @@ from services.core.errors import CommandError, ExitCode
 from services.core.features import FEATURES, HISTORY_HOURS, TREND_VARIABLES
 from services.core.policy import Policy
 from services.core.stats.calibration import fit_line, sigmoid
+from services.core.stats.drift import SMALLEST_K
+from services.core.stats.nulls import Null
 from services.core.stats.sketches import SMALLEST_CELL
 from services.core.stats.utility import best_threshold
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
@@ -269,7 +271,10 @@ def test_a_bundle_names_no_patient_and_shows_no_small_cell(trained: Trained, fol
     for part in (reference["variables"], reference["presence"]):
         for each in part.values():
             assert each["patients"] is None or each["patients"] >= SMALLEST_CELL
-    assert reference["nulls"] is None
+    nulls = msgspec.convert(reference["nulls"], dict[str, list[Null]])
+    assert {"HR", "HR.presence"} <= set(nulls)
+    assert {"EtCO2", "EtCO2.presence"}.isdisjoint(nulls)
+    assert min(null.patients for each in nulls.values() for null in each) == SMALLEST_K
 
 
 def test_the_reference_counts_each_patient_once(
