@@ -50,6 +50,7 @@ def avro_values(schema: Any) -> st.SearchStrategy[Any]:
 
 PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {
     "null": st.none(),
+    "boolean": st.booleans(),
     "string": st.text(max_size=20),
     "bytes": st.binary(max_size=40),
     "int": st.integers(-(2**31), 2**31 - 1),
