@@ -12,6 +12,7 @@ import pytest
 from batches import DAY, HOUR, MINUTE, Scored, batch
 from builders import REPO, codec
 from typer.testing import CliRunner
+from wards import measured
 
 from services.audit.migrate import apply, read_migrations
 from services.audit.recorder import Recorder, Source
@@ -266,6 +267,24 @@ def test_a_signal_is_listed_and_explained_with_what_would_have_been_seen(
     assert by_count[100][1] > 0.95
     assert "in 1 window of 2 at" in world.say("explain", signal.signal_id)
     assert "ALARM" in world.say("list")
+
+
+def test_a_new_unit_is_told_beside_the_signal(world: World, site: Baseline) -> None:
+    """Temperatures in Celsius the day before, every other one in Fahrenheit in the window."""
+    events = [
+        measured(f"p{number}", START - 5 * HOUR + number * HOUR, {"Temp": 37.0}, units=[unit])
+        for number, unit in enumerate(["Cel"] * 5 + ["[degF]", "Cel"] * 3)
+    ]
+    world.keep(told(0, [("vitals.v1", event) for event in events]))
+    _, signal = drifted(site)
+    signal = msgspec.structs.replace(signal, signal_id="drift-Temp-all-1", feature="Temp")
+    world.keep(told(10, [("signals.v1", signal)]))
+    _, found = world.ask("explain", "drift-Temp-all-1")
+    assert found["statement"] is None  # of Temp nothing was stated
+    assert found["mix"] == [["unit", "Cel", 0.5, 1.0], ["unit", "[degF]", 0.5, 0.0]]
+    assert "unit [degF]: 0.0% in the days before, 50.0% in the window" in world.say(
+        "explain", "drift-Temp-all-1"
+    )
 
 
 def test_an_unknown_signal_is_a_mistake_of_who_asks(world: World) -> None:
