@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),
+    "report": ("services.cli.report.command:report", "Write a page for clinical leadership."),
     "sql": ("services.cli.sql:sql", "Ask the store; nothing is changed."),
     "replay": ("services.cli.replay:replay", "Send recorded patients to the gateway."),
     "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),

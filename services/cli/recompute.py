@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from services.core.windows import Window
     from services.monitoring.past import Past
     from services.monitoring.recompute import Recompute, Report
+    from services.runtime.clickhouse import ClickHouse
 
 EVERY_S: Final = 2.0
 SCHEMA: Final = "vigil.recompute/1"
+REMEDY: Final = "run the version of Vigil that wrote it, or a later one"
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -52,8 +54,7 @@ def recompute(
         else:
             _compare(batch, period, baselines.at, json=json)
     except Stop as error:
-        remedy = "run the version of Vigil that wrote it, or a later one"
-        raise CommandError(str(error), remedy, ExitCode.REFUSED) from None
+        raise CommandError(str(error), REMEDY, ExitCode.REFUSED) from None
 
 
 def _compare(batch: "Recompute", period: "Window", baseline_at: Any, *, json: bool) -> None:
@@ -71,11 +72,41 @@ def _compare(batch: "Recompute", period: "Window", baseline_at: Any, *, json: bo
         raise typer.Exit(ExitCode.FINDING)
 
 
-def _whole(batch: "Recompute", period: "Window", baseline_at: Any, *, json: bool) -> None:
+def measured(store: "ClickHouse", since: str, until: str) -> tuple["Window", list["Measurement"]]:
+    """Give a period, and its measurements as one window.
+
+    Args:
+        store: with the ledger.
+        since: as `--from`.
+        until: as `--to`.
+
+    Raises:
+        CommandError: the ledger holds no such period, or what this version cannot read.
+    """
+    from services.core.errors import Stop
+    from services.monitoring.baselines import baselines_of
+    from services.monitoring.past import Past
+    from services.monitoring.recompute import Recompute
+    from services.runtime.codec import Codec
+
+    past, codec = Past(store), Codec(_schemas())
+    period = _period(past, since, until)
+    try:
+        baselines = baselines_of(past.baselines(), codec)
+        return period, _one_window(Recompute(past, codec, _progress()), period, baselines.at)
+    except Stop as error:
+        raise CommandError(str(error), REMEDY, ExitCode.REFUSED) from None
+
+
+def _one_window(batch: "Recompute", period: "Window", baseline_at: Any) -> list["Measurement"]:
     from services.monitoring.families import families
 
     found = families(baseline_at, length=period.length, origin=period.start)
-    statements = batch.whole(found, period)
+    return batch.whole(found, period)
+
+
+def _whole(batch: "Recompute", period: "Window", baseline_at: Any, *, json: bool) -> None:
+    statements = _one_window(batch, period, baseline_at)
     if json:
         import msgspec
 
