@@ -24,6 +24,8 @@ VITAL_FEATURES: Final = VITALS + tuple(f"{name}{PRESENCE}" for name in VITALS)
 Presence has two bins, absent and present; its weights count every existing patient-hour.
 """
 PRESENCE_EDGES: Final = (0.5,)
+WATCHED_SHARE: Final = 0.75
+"""Of a cohort's `window_hours`, what the patients of a window must have for it to be judged."""
 
 
 class FeatureReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,10 +60,20 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class CohortReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All features of one cohort; a feature that too few patients had is not in it."""
+    """All features of one cohort; a feature that too few patients had is not in it.
+
+    Attributes:
+        patients: of the cohort.
+        hours: patient-hours, of whole stays.
+        window_hours: that a patient has in a window, on average; 0 unknown. A window in which
+            they have far fewer was not watched from begin to end: its means scatter more than
+            those of any drawn window.
+        features: by name.
+    """
 
     patients: int
     hours: int
+    window_hours: float = 0.0
     features: dict[str, FeatureReference]
 
 

@@ -15,13 +15,23 @@ from services.core.baseline import (
     CohortReference,
     FeatureReference,
 )
-from services.core.stats.drawing import DRAWS, REACH, SIZES, Column, Hours, draw_nulls, spread
+from services.core.stats.drawing import (
+    DRAWS,
+    REACH,
+    SIZES,
+    Column,
+    Hours,
+    draw_nulls,
+    placed,
+    spread,
+)
 from services.core.stats.drift import SMALLEST_K, bin_of
 from services.core.stats.nulls import Null
 from services.core.stats.sketches import SMALLEST_CELL, decile_edges, shown_edges
 from services.core.vitals import VITALS
 
 _FEWEST_BINS: Final = 3
+_PLACED: Final = 20
 _RARE: Final = 0.01
 """Presence that fewer patients than this share ever have, or ever lack, is no feature: psi would
 jump from one possible value to the next, and no null between two sizes can follow it."""
@@ -122,11 +132,18 @@ def _cohort(
     return CohortReference(
         patients=len(given.units),
         hours=len(given.hour),
+        window_hours=_window_hours(rng, hours, window_h),
         features={
             name: _reference(column, edges, given, null)
             for (name, (column, edges)), null in zip(features.items(), nulls, strict=True)
         },
     )
+
+
+def _window_hours(rng: np.random.Generator, hours: Hours, window_h: int) -> float:
+    """Hours of a patient in a window, on average over windows and patients."""
+    held = [np.count_nonzero(placed(rng, hours, window_h)) for _ in range(_PLACED)]
+    return round(float(np.mean(held)) / (int(hours.patient[-1]) + 1), 3)
 
 
 def _features(given: PatientHours) -> Iterator[tuple[str, tuple[Column, tuple[float, ...]]]]:

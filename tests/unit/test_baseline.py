@@ -162,6 +162,14 @@ def test_presence_weighs_existing_hours(frozen: Baseline, given_hours: PatientHo
     assert sum(found.weights) == pytest.approx(NORTH + SOUTH)
 
 
+def test_the_hours_of_a_window_are_those_of_stays_cut_by_one_anywhere() -> None:
+    patient, hour = np.repeat(np.arange(200), 30), np.tile(np.arange(30), 200)
+    values = np.random.default_rng(1).normal(50, 9, (len(patient), len(VITALS)))
+    given_hours = PatientHours(patient, hour, values, ["A"] * 200)
+    found = freeze(np.random.default_rng(1), given_hours, Period("even"), sizes=(), draws=10)
+    assert found.cohorts[EVERYBODY].window_hours == pytest.approx(30 * 24 / (30 + 23), rel=0.02)
+
+
 def test_what_never_varies_is_no_feature(frozen: Baseline) -> None:
     known = frozen.cohorts[EVERYBODY].features
     assert {"EtCO2", "EtCO2.presence", "SBP.presence", "MAP.presence"}.isdisjoint(known)

@@ -202,6 +202,12 @@ def test_a_size_is_drawn_as_far_as_the_reference_reaches() -> None:
     assert [[null.patients for null in nulls] for nulls in drawn] == [[20, 40], [20, 40]]
 
 
+def test_a_reference_that_reaches_no_size_has_no_null() -> None:
+    who = people(8, 20 * REACH - 1)
+    drawn = draw_nulls(np.random.default_rng(1), who.hours, who.columns, window_h=WINDOW_H)
+    assert drawn == [(), ()]
+
+
 def test_the_same_chance_gives_the_same_nulls() -> None:
     who = people(9, 100)
     drawn = [

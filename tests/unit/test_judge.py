@@ -425,3 +425,15 @@ def test_whatever_was_counted_the_measurements_are_numbers_and_no_state_lacks_ev
             assert m.value is not None
         if m.patients is None:
             assert (m.why, m.value, m.numerator, m.denominator) == ("suppressed", None, None, None)
+
+
+def test_a_window_that_was_watched_in_part_has_a_value_and_no_state() -> None:
+    """Stays that are cut short scatter more than any drawn window: chance would call every day."""
+    known = msgspec.structs.replace(cohort_reference(), window_hours=16.0)
+    baseline = Baseline(kind="site", name="s", cohorts={"all": known})
+    moved = counted(100, moved={"HR": 0.9})
+    short, long = (msgspec.structs.replace(moved, hours=hours * 100) for hours in (11, 13))
+    part = judged(whole(all=short), baseline)["all", "HR"]
+    assert (part.state, part.why, part.p_value) == (State.INSUFFICIENT, "partly_watched", None)
+    assert part.value is not None
+    assert judged(whole(all=long), baseline)["all", "HR"].state is State.ALARM

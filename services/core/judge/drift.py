@@ -11,7 +11,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from services.core.baseline import EVERYBODY, VITAL_FEATURES, Baseline, FeatureReference
+from services.core.baseline import (
+    EVERYBODY,
+    VITAL_FEATURES,
+    WATCHED_SHARE,
+    Baseline,
+    FeatureReference,
+)
 from services.core.events import Measurement, State
 from services.core.judge.cells import hidden
 from services.core.stats.drift import SMALLEST_K, Reading, Summary, compare, holm, psi
@@ -38,6 +44,12 @@ class Case(NamedTuple):
     counted: CohortTally
     place: int  # of the feature in the tally's columns
     reference: FeatureReference | None
+    least_hours: float = 0.0  # per patient, below which the window was not watched as a whole
+
+    @property
+    def watched(self) -> bool:
+        """Whether the window was watched long enough to be held against windows of its length."""
+        return self.counted.hours >= self.least_hours * self.counted.patients
 
     @property
     def patients(self) -> int:
@@ -138,9 +150,10 @@ def drift(
 def _cases(cohort: str, tally: HourTally, baseline: Baseline) -> Iterator[Case]:
     known = baseline.cohorts.get(cohort)
     references = known.features if known else {}
+    least = WATCHED_SHARE * known.window_hours if known else 0.0
     for feature in baseline.features:
         place = VITAL_FEATURES.index(feature)
-        yield Case(cohort, feature, tally.cohorts[cohort], place, references.get(feature))
+        yield Case(cohort, feature, tally.cohorts[cohort], place, references.get(feature), least)
 
 
 def _trials(cases: list[Case], cohorts: int) -> Iterator[tuple[Case, Trial]]:
@@ -158,7 +171,9 @@ def _trials(cases: list[Case], cohorts: int) -> Iterator[tuple[Case, Trial]]:
 
 def _reading(case: Case) -> Reading | None:
     reference = case.reference
-    if reference is None or not reference.nulls or case.patients < SMALLEST_K:
+    if reference is None or not reference.nulls or not case.watched:
+        return None
+    if case.patients < SMALLEST_K:
         return None
     return compare(reference.summary, case.summary, reference.nulls)
 
@@ -195,14 +210,15 @@ def _suppressed(stated: Measurement) -> Measurement:
 
 
 def _untried(stated: Measurement, case: Case) -> Measurement:
-    """Too few patients, or nothing to hold them against: a value at most, and no state."""
+    """Too few patients or hours, or nothing to hold them against: a value at most, no state."""
     reference = case.reference
     if reference is None or not reference.nulls:
         return msgspec.structs.replace(stated, why="no_reference")
     if not case.patients:
         return msgspec.structs.replace(stated, why="few_patients")
     value = float(psi(reference.weights, case.summary.weights))
-    return msgspec.structs.replace(stated, value=value, why="few_patients")
+    why = "few_patients" if case.patients < SMALLEST_K else "partly_watched"
+    return msgspec.structs.replace(stated, value=value, why=why)
 
 
 def _tried(stated: Measurement, case: Case, trial: Trial, *, twice: bool) -> Measurement:

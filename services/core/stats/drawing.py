@@ -183,10 +183,12 @@ def _windows(
     price of one; each piece is a draw like any other. Pieces of a greater K are put together from
     those of a smaller one, so that stays are added up once for all sizes.
     """
+    if not sizes:
+        return
     step = gcd(*sizes)
-    blocks = (len(table.starts) - 1) // step if sizes else 0
+    blocks = (len(table.starts) - 1) // step
     orders = {size: -(-draws // (blocks // (size // step))) for size in sizes}
-    added = _added(rng, table, step, max(orders.values(), default=0))
+    added = _added(rng, table, step, max(orders.values()))
     ends = np.cumsum([column.bins + (column.value is not None) for column in columns])
     for size in sizes:
         times = size // step
