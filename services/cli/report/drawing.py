@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,8 +30,12 @@ LOOK: Final[dict[Any, Any]] = {
     "axes.spines.right": False,
     "path.simplify": False,
 }
-MARKS: Final = {"ok": ("o", BLUE), "watch": ("^", ORANGE), "alarm": ("s", VERMILLION)}
-OTHER: Final = ("_", "black")
+MARKS: Final = {
+    "ok": ("o", BLUE),
+    "watch": ("^", ORANGE),
+    "alarm": ("s", VERMILLION),
+    "insufficient": ("_", "black"),
+}
 
 
 def svg(drawing: Drawing) -> bytes:
@@ -70,8 +75,7 @@ def _height(drawing: Drawing) -> float:
 
 
 def _dots(axes: Axes, drawing: Dots) -> None:
-    for place, mark in enumerate(drawing.marks):
-        _mark(axes.errorbar, mark, place, across=True)
+    _marks(axes.errorbar, drawing.marks, across=True)
     axes.set_yticks(range(len(drawing.marks)), _cut(mark.label for mark in drawing.marks))
     axes.set_ylim(len(drawing.marks) - 0.5, -0.5)
     axes.set_xlabel(drawing.axis)
@@ -83,8 +87,7 @@ def _dots(axes: Axes, drawing: Dots) -> None:
 
 
 def _days(axes: Axes, drawing: Days) -> None:
-    for place, mark in enumerate(drawing.marks):
-        _mark(axes.errorbar, mark, place, across=False)
+    _marks(axes.errorbar, drawing.marks, across=False)
     _along(axes, [mark.label for mark in drawing.marks])
     axes.set_ylim(bottom=0)
     axes.set_ylabel(drawing.axis)
@@ -103,10 +106,10 @@ def _bars(axes: Axes, drawing: Bars) -> None:
 
 
 def _grid(axes: Axes, drawing: Grid) -> None:
-    for row, states in enumerate(drawing.states):
-        for column, state in enumerate(states):
-            shape, color = MARKS.get(state, OTHER)
-            axes.plot(column, row, marker=shape, color=color, markersize=6, linestyle="")
+    for state, (shape, color) in MARKS.items():
+        places = np.argwhere(np.array(drawing.states) == state)
+        rows, columns = places.reshape(-1, 2).T
+        axes.plot(columns, rows, marker=shape, color=color, markersize=6, linestyle="")
     axes.set_yticks(range(len(drawing.names)), _cut(drawing.names))
     axes.set_ylim(len(drawing.names) - 0.5, -0.5)
     _along(axes, drawing.columns)
@@ -114,14 +117,22 @@ def _grid(axes: Axes, drawing: Grid) -> None:
     axes.set_axisbelow(True)
 
 
-def _mark(errorbar: Callable[..., Any], mark: Mark, place: int, *, across: bool) -> None:
-    if mark.value is None:
-        return
-    arms = None
-    if mark.low is not None and mark.high is not None:
-        arms = [[max(0.0, mark.value - mark.low)], [max(0.0, mark.high - mark.value)]]
-    at, arm = ((mark.value, place), "xerr") if across else ((place, mark.value), "yerr")
-    errorbar(*at, fmt="o", color=BLUE, markersize=5, capsize=3, **{arm: arms})
+def _marks(errorbar: Callable[..., Any], marks: Sequence[Mark], *, across: bool) -> None:
+    """Draw numbers with their intervals, those without one as dots alone."""
+    known = [(place, mark) for place, mark in enumerate(marks) if mark.value is not None]
+    armed = [each for each in known if each[1].low is not None and each[1].high is not None]
+    arms = np.array([_arms(mark) for _, mark in armed]).reshape(-1, 2).T
+    bare = [each for each in known if each not in armed]
+    for drawn, lengths in ((armed, arms), (bare, None)):
+        places, values = [place for place, _ in drawn], [mark.value for _, mark in drawn]
+        at, arm = ((values, places), "xerr") if across else ((places, values), "yerr")
+        if drawn:
+            errorbar(*at, fmt="o", color=BLUE, markersize=5, capsize=3, **{arm: lengths})
+
+
+def _arms(mark: Mark) -> tuple[float, float]:
+    value, low, high = mark.value or 0.0, mark.low or 0.0, mark.high or 0.0
+    return max(0.0, value - low), max(0.0, high - value)
 
 
 def _along(axes: Axes, labels: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from services.cli.report import numbers, performance, watching
 from services.cli.report.drawing import drawable, svg
 from services.cli.report.material import Material
 from services.cli.report.view import Drawing, Page
+from services.core.errors import CommandError, ExitCode
 
 LARGEST: Final = 2 << 20
 """Bytes of a page; mail and records systems take it."""
@@ -36,7 +37,11 @@ def view(material: Material) -> Page:
 
 
 def render(page: Page) -> bytes:
-    """Write a page as HTML; the same page gives the same bytes."""
+    """Write a page as HTML; the same page gives the same bytes.
+
+    Raises:
+        CommandError: it is larger than anybody could send.
+    """
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
@@ -45,7 +50,14 @@ def render(page: Page) -> bytes:
     )
     environment.globals.update(source=_source, drawable=drawable)
     template = environment.from_string(_text("page.html.j2"))
-    return template.render(page=page, style=Markup(_text("page.css"))).encode()  # noqa: S704 - ours
+    written = template.render(page=page, style=Markup(_text("page.css"))).encode()  # noqa: S704 - ours
+    if len(written) > LARGEST:
+        raise CommandError(
+            f"the report is larger than {LARGEST >> 20} MB",
+            "ask for a shorter period",
+            ExitCode.REFUSED,
+        )
+    return written
 
 
 def content(page: Page) -> dict[str, Any]:
