@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 from rich.console import Console
+from typing_extensions import override
 
 from services.cli.demo.account import Course, percentiles
+from services.cli.demo.asking import Vigil
 from services.cli.demo.command import _json, _outcome, _recorded, _refuse_no_folder, _ward
 from services.cli.demo.run import ELSEWHERE, Demo
-from services.cli.demo.table import NEXT, sections, show
+from services.cli.demo.table import NEXT, PAGE, sections, show
 from services.cli.demo.talk import Talk
 from services.cli.demo.truth import Share
 from services.cli.demo.watching import Found, Watched
@@ -189,10 +191,37 @@ def test_a_whole_account_ends_with_0_and_says_so_in_json() -> None:
 
 def test_no_line_is_broken_on_a_narrow_terminal() -> None:
     console = Console(file=io.StringIO(), width=80)
-    show(course(watching=watching()), console, ".vigil/demo/stack")
+    show(course(watching=watching()), console, ".vigil/demo/stack", ".vigil/demo/report.html")
     said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert set(NEXT.format(home=".vigil/demo/stack").splitlines()) <= set(said.splitlines())
+    assert PAGE.format(report=".vigil/demo/report.html") in said.splitlines()
     assert all(len(line) <= 80 for line in said.splitlines() if line[0] in "┌│├└")
+
+
+def test_a_page_that_was_not_written_is_not_promised() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    show(course(), console, ".vigil/demo/stack", "")
+    said = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert "leadership" not in said
+
+
+class Refusing(Vigil):
+    """Gives no answer."""
+
+    @override
+    def ask(self, *arguments: str) -> dict[str, Any]:
+        raise CommandError("nothing to report", "wait", ExitCode.REFUSED)
+
+
+def test_a_stream_too_short_for_a_report_is_still_accounted_for(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+    base = Home(root=tmp_path, cache=tmp_path)
+    run = Demo(base, {}, talk=Talk(console), clock=lambda: 0.0)
+    file = tmp_path / "report.html"
+    file.write_text("of an earlier demo")
+    run._report(Refusing({}), file)
+    assert not file.exists()
+    assert "no report" in console.file.getvalue()  # type: ignore[attr-defined]  # as above
 
 
 def test_without_a_terminal_a_stream_is_told_in_a_line_every_half_minute() -> None:

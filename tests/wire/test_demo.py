@@ -50,6 +50,8 @@ def test_the_demo_accounts_for_everything_and_leaves_nothing_running(
     assert done.returncode == ExitCode.OK, done.stderr
     assert "offsets unexplained" in done.stdout
     holds(json.loads(file.read_text()))
+    assert (home / "demo" / "report.html").read_bytes().startswith(b"<!doctype html>")
+    assert "What leadership would read of it" in done.stdout
     assert nothing_is_left(home)
 
 

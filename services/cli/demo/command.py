@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from services.cli.demo.run import Stream
 
 
-def demo(
+def demo(  # noqa: PLR0913 - each is an option
     *,
     seconds: Annotated[float, typer.Option(min=5, help="How long patients stream in.")] = 180,
     source: Annotated[
@@ -33,6 +33,10 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the account there, as JSON.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Where the page for clinical leadership goes; default: beside the data"),
+    ] = None,
 ) -> None:
     """Let a ward stream through Vigil for a few minutes, and take account of everything.
 
@@ -47,7 +51,8 @@ def demo(
     from services.local.conditions import alone
     from services.local.home import here
 
-    _refuse_no_folder(json_file)
+    for file in filter(None, (json_file, report)):
+        _refuse_no_folder(file)
     # Ended from outside, it cleans up as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ward = source == "ward"
@@ -57,8 +62,10 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder, "vigil demo"):
         run = Demo(base, dict(os.environ), talk=Talk(Console(stderr=True)), clock=time.monotonic)
-        course = run.run(stream, seconds)
-    show(course, Console(), os.path.relpath(run.home.root))
+        page = report or folder / "report.html"
+        course = run.run(stream, seconds, page.absolute())
+    written = os.path.relpath(page) if page.exists() else ""
+    show(course, Console(), os.path.relpath(run.home.root), written)
     if json_file:
         json_file.write_bytes(_json(course, source))
     raise typer.Exit(_outcome(course, run.home.logs))
@@ -68,7 +75,7 @@ def _refuse_no_folder(file: Path | None) -> None:
     if file and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise CommandError(
             f"the account cannot be written to {file}",
-            "give --json a file in a folder that exists",
+            "give --json and --report a file in a folder that exists",
             ExitCode.USAGE,
         )
 

@@ -15,6 +15,7 @@ from services.cli.demo.listener import Listener
 from services.cli.demo.play import Play
 from services.cli.demo.talk import Hear, Talk
 from services.cli.demo.watching import Watched, watched
+from services.core.errors import CommandError
 from services.local.conditions import deaf_to_ctrl_c
 from services.local.environment import remember
 from services.local.home import Home
@@ -64,8 +65,13 @@ class Demo:
         self._milestones: dict[str, float] = {}
         self._sent: Sent | None = None
 
-    def run(self, stream: Stream, seconds: float) -> Course:
+    def run(self, stream: Stream, seconds: float, report: Path) -> Course:
         """Do it all; whatever happens, nothing is left running.
+
+        Args:
+            stream: who streams in.
+            seconds: how long.
+            report: where the page for clinical leadership goes.
 
         Raises:
             CommandError: the stack does not start, or a command of the account fails.
@@ -74,7 +80,9 @@ class Demo:
         try:
             self._start()
             environ = self._given | self._told()
-            return self._observe(stream, seconds, environ)
+            course = self._observe(stream, seconds, environ)
+            self._report(Vigil(environ), report)
+            return course
         finally:
             with deaf_to_ctrl_c(), self._talk.busy("stopping everything"):
                 self._stack.down()
@@ -121,6 +129,17 @@ class Demo:
             reconcile=reconcile,
             watching=watching,
         )
+
+    def _report(self, vigil: Vigil, file: Path) -> None:
+        """Write the page; a stream of less than an hour has none, and that is no failure."""
+        file.unlink(missing_ok=True)
+        try:
+            with self._talk.busy("writing the report"):
+                vigil.ask("report", "--out", str(file))
+        except CommandError as error:
+            self._talk.say(f"no report: {error.what}")
+        else:
+            self._reach("report written")
 
     @contextmanager
     def _played(

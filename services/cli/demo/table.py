@@ -24,6 +24,7 @@ DISPOSITIONS: Final = {
     "conflict": "conflict",
 }
 STEPS: Final = {"raised": "raised", "cleared": "cleared", "withdrawn": "withdrawn"}
+PAGE: Final = "What leadership would read of it: {report}"
 NEXT: Final = """\
 What to try next
   export VIGIL_HOME={home:<27} what you just saw, kept until the next demo
@@ -37,8 +38,8 @@ What to try next
 Row = tuple[str, str]
 
 
-def show(course: Course, console: Console, home: str) -> None:
-    """Print the account, and what to try next with the data that lie at home."""
+def show(course: Course, console: Console, home: str, report: str) -> None:
+    """Print the account, where the page is, and what to try next with the data at home."""
     table = Table(title="What came in, and what became of it", show_header=False)
     table.add_column("what")
     table.add_column("how much", justify="right")
@@ -47,7 +48,8 @@ def show(course: Course, console: Console, home: str) -> None:
             table.add_row(name, value)
         table.add_section()
     console.print(table)
-    console.print(NEXT.format(home=home), highlight=False, markup=False, soft_wrap=True)
+    told = (*([PAGE.format(report=report)] if report else []), NEXT.format(home=home))
+    console.print("\n".join(told), highlight=False, markup=False, soft_wrap=True)
 
 
 def sections(course: Course) -> Iterator[list[Row]]:
