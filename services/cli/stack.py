@@ -14,9 +14,9 @@ from services.core.errors import ExitCode
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from services.local.doctor import Check
+    from services.local.check import Check
     from services.local.stack import Stack
-    from services.local.status import Row
+    from services.local.status import Kept, Row
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 POLL_S: Final = 0.2
@@ -40,14 +40,23 @@ def down() -> None:
 
 
 def status(*, json: Json = False) -> None:
-    """Show every process; exit code 1 when one is not well, or none runs."""
-    from services.local.status import rows
+    """Show every process, and what the ledger has; exit code 1 when one is not well.
 
-    found = rows(_stack())
+    lag: records that wait in the partition where most do, 0 or 1 at rest; behind: by how much
+    event time lies behind the clock.
+    """
+    from services.local.status import kept, rows
+
+    stack = _stack()
+    found = rows(stack)
+    store = kept(stack) if found else None
     if json:
-        _print_json("status", {"up": bool(found), "processes": [_fields(row) for row in found]})
+        processes = [_fields(row) for row in found]
+        body = {"up": bool(found), "processes": processes, "store": vars(store) if store else None}
+        _print_json("status", body)
     elif found:
         _print_table(_status_table(found))
+        print(_kept(store))
     else:
         _say("vigil is down; `vigil up` starts it")
     if not found or not all(row.well for row in found):
@@ -122,16 +131,40 @@ def _table(*columns: str) -> "Table":
 
 
 def _status_table(found: "list[Row]") -> "Table":
-    from services.local.status import RED
-
-    table = _table("process", "state", "pid", "port", "up for", "restarts", "note")
+    columns = ("state", "pid", "port", "up", "restarts", "lag", "behind", "note")
+    table = _table("process", *columns)
     for row in found:
         state = f"{row.state} ({row.exit_code})" if row.exit_code and not row.well else row.state
         numbers = (str(n) if n else "" for n in (row.pid, row.port))
-        style = "red" if row.state in RED else ("yellow" if not row.well else None)
-        lived = f"{row.uptime_s} s"
-        table.add_row(row.name, state, *numbers, lived, str(row.restarts), row.note, style=style)
+        style = "red" if row.red else ("yellow" if not row.well else None)
+        lag = "" if row.lag is None else str(row.lag)
+        lived = (_span(row.uptime_s), str(row.restarts), lag, _span(row.watermark_age_s))
+        table.add_row(row.name, state, *numbers, *lived, row.note, style=style)
+    for column in table.columns[:-1]:
+        column.no_wrap = True  # only a note is long
     return table
+
+
+def _span(seconds: int | None) -> str:
+    """A time as people say it: seconds, then minutes, hours, days.
+
+    >>> _span(90), _span(7200), _span(8 * 86_400), _span(-3), _span(None)
+    ('90 s', '120 min', '8 d', '-3 s', '')
+    """
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds > 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _kept(store: "Kept | None") -> str:
+    if store is None:
+        return "last ledger record, open signals: unknown, the store does not tell"
+    last = f"{store.last_record_at} UTC" if store.last_record_at else "none"
+    alarms = f"{store.open_alarms} alarm, {store.open_watches} watch"
+    return f"last ledger record: {last}; open signals: {alarms}"
 
 
 def _doctor_table(found: "list[Check]") -> "Table":

@@ -4,46 +4,30 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError, Retry
 from services.local import jars
-from services.local.command import vigil
+from services.local.check import FAIL, PASS, WARN, Check
+from services.local.command import ask, said, vigil
 from services.local.conditions import pings
 from services.local.environment import KEY_MODE, KEYS, environment, remembered_ports
+from services.local.inspection import access, boards, registers, store
 from services.local.kafka import JAVA
+from services.local.meters import SILENT, meters
 from services.local.ports import is_free
 from services.local.stack import LEAST_FREE_BYTES, Stack
 from services.local.status import rows
 from services.runtime.bundle import load
-from services.runtime.kafka.admin import cluster_id
+from services.runtime.kafka.admin import cluster_id_of
+from services.runtime.kafka.client import Options
+from services.runtime.settings import KafkaSettings
 
 ROOM_BYTES: Final = 5 << 30
 MEMORY_BYTES: Final = 2 << 30
 ANSWER_S: Final = 3.0
-PASS: Final = "pass"  # noqa: S105 - a verdict
-WARN: Final = "warn"
-FAIL: Final = "fail"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was looked at.
-
-    Args:
-        name: of what was looked at.
-        state: pass, warn or fail.
-        found: what is the case.
-        remedy: what to do; empty when nothing.
-    """
-
-    name: str
-    state: str
-    found: str
-    remedy: str = ""
 
 
 def examine(stack: Stack) -> Iterator[Check]:
@@ -58,11 +42,12 @@ def examine(stack: Stack) -> Iterator[Check]:
     yield from key_files(stack)
     yield model(Path(told["VIGIL_MODEL"]))
     yield from (_running(stack) if up else _free_ports(stack))
+    env = {**stack.given, **told}
+    yield boards(env)
     if up or stack.given.get("KAFKA_BOOTSTRAP_SERVERS"):
-        yield broker(told["KAFKA_BOOTSTRAP_SERVERS"])
-        yield topics({**stack.given, **told})
+        yield from _kafka(env)
     if up or stack.given.get("CLICKHOUSE_URL"):
-        yield clickhouse(told["CLICKHOUSE_URL"])
+        yield from _clickhouse(env)
 
 
 def python(version: tuple[int, int]) -> Check:
@@ -146,17 +131,18 @@ def model(path: Path) -> Check:
     return Check(name="model", state=PASS, found=found)
 
 
-def broker(bootstrap: str) -> Check:
+def broker(options: Options) -> Check:
     """Kafka."""
+    address = options["bootstrap.servers"]
     try:
-        found = f"cluster {cluster_id(bootstrap, ANSWER_S)} at {bootstrap}"
+        found = f"cluster {cluster_id_of(options, ANSWER_S)} at {address}"
     except Retry:
-        found, remedy = f"no answer at {bootstrap}", "`vigil status`, `vigil logs kafka`"
+        found, remedy = f"no answer at {address}", "`vigil status`, `vigil logs kafka`"
         return Check(name="kafka", state=FAIL, found=found, remedy=remedy)
     return Check(name="kafka", state=PASS, found=found)
 
 
-def topics(env: dict[str, str]) -> Check:
+def topics(env: Mapping[str, str]) -> Check:
     """Topics against their files in schemas/."""
     done = vigil(("topics", "diff", "--json"), env)
     if done.returncode == 0:
@@ -166,7 +152,7 @@ def topics(env: dict[str, str]) -> Check:
         count = len(differences["changes"]) + len(differences["refused"])
         found = f"{count} differ from their files"
     except (ValueError, KeyError):
-        found = done.stderr.strip().partition("\n")[0] or "`vigil topics diff` failed"
+        found = said(done)
     remedy = "`vigil topics diff`, then `vigil topics apply`"
     return Check(name="topics", state=FAIL, found=found, remedy=remedy)
 
@@ -179,6 +165,28 @@ def clickhouse(url: str, ping: Callable[[str], bool] = pings) -> Check:
     return Check(name="clickhouse", state=FAIL, found=found, remedy=remedy)
 
 
+def _kafka(env: Mapping[str, str]) -> Iterator[Check]:
+    try:
+        settings = KafkaSettings(bootstrap_servers=env["KAFKA_BOOTSTRAP_SERVERS"])
+        options = settings.client_options()
+    except OSError:
+        found, remedy = "the password file cannot be read", "see KAFKA_SASL_PASSWORD_FILE"
+        yield Check(name="kafka", state=FAIL, found=found, remedy=remedy)
+        return
+    answers = broker(options)
+    yield answers
+    if answers.state == PASS:
+        yield topics(env)
+        yield access(options)
+
+
+def _clickhouse(env: Mapping[str, str]) -> Iterator[Check]:
+    answers = clickhouse(env["CLICKHOUSE_URL"])
+    yield answers
+    if answers.state == PASS:
+        yield from store(lambda question: ask(question, env))
+
+
 def _running(stack: Stack) -> Iterator[Check]:
     for row in rows(stack):
         found = f"{row.state} at port {row.port}" + (f": {row.note}" if row.note else "")
@@ -187,6 +195,10 @@ def _running(stack: Stack) -> Iterator[Check]:
         else:
             remedy = f"`vigil logs {row.name}`; `vigil down` and `vigil up` choose free ports"
             yield Check(name=f"process {row.name}", state=FAIL, found=found, remedy=remedy)
+        if row.name == "monitoring" and row.well:
+            told = meters(row.port, stack.given)
+            if told != SILENT:
+                yield registers(told)
 
 
 def _free_ports(stack: Stack) -> Iterator[Check]:

@@ -1,15 +1,18 @@
 """What `vigil status` shows: every process of the stack, and what is the matter with it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError, ExitCode
-from services.local.conditions import why_not_ready
-from services.local.environment import remembered_ports
+from services.local.command import ask
+from services.local.conditions import pings, why_not_ready
+from services.local.environment import environment, remembered_ports
 from services.local.kafka import last_line
 from services.local.launch import life, lives
+from services.local.meters import SILENT, meters
 from services.local.ports import is_free
 from services.local.roster import STORES
 from services.local.stack import Stack
@@ -17,6 +20,27 @@ from services.local.supervision import Process, Supervisor
 
 STORE_NAMES: Final = frozenset(store.name for store in STORES)
 RED: Final = frozenset({"EXITED", "FATAL", "ORPHAN"})
+MUST_NOT_GO_ON: Final = frozenset({ExitCode.CONFIGURATION, ExitCode.STOP})
+KEPT: Final = (
+    "SELECT (SELECT toString(maxOrNull(recorded_at)) FROM ledger) AS last_record_at,"
+    " (SELECT countIf(severity = 'alarm') FROM signals_open) AS open_alarms,"
+    " (SELECT countIf(severity = 'watch') FROM signals_open) AS open_watches"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the ledger's store says.
+
+    Args:
+        last_record_at: UTC by the store's clock; None when the ledger is empty.
+        open_alarms: signals that stand open and are alarm.
+        open_watches: signals that stand open and are watch.
+    """
+
+    last_record_at: str | None
+    open_alarms: int
+    open_watches: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +57,8 @@ class Row:
         restarts: since `vigil up`.
         exit_code: of its last end, or 0.
         note: what is the matter; empty when nothing is.
+        lag: records that wait in the partition where most do, 0 or 1 at rest; None unknown.
+        watermark_age_s: by how much event time lies behind the clock; None unknown.
     """
 
     name: str
@@ -43,11 +69,19 @@ class Row:
     restarts: int = 0
     exit_code: int = 0
     note: str = ""
+    lag: int | None = None
+    watermark_age_s: int | None = None
 
     @property
     def well(self) -> bool:
         """Whether nothing needs to be done."""
         return self.state == "RUNNING" and not self.note
+
+    @property
+    def red(self) -> bool:
+        """Whether it will not work again before somebody does something."""
+        stopped = self.exit_code in MUST_NOT_GO_ON and self.state != "RUNNING"
+        return self.state in RED or stopped
 
 
 def rows(stack: Stack) -> list[Row]:
@@ -60,6 +94,17 @@ def rows(stack: Stack) -> list[Row]:
     place = {program.name: n for n, program in enumerate((*STORES, *stack.services))}
     found = sorted(supervisor.processes(), key=lambda process: place.get(process.name, len(place)))
     return [_row(stack, process) for process in found]
+
+
+def kept(stack: Stack, answers: Callable[[str], bool] = pings) -> Kept | None:
+    """What the store says; None when it does not answer, or has no tables yet."""
+    told = environment(stack.home, remembered_ports(stack.home), stack.given)
+    if not answers(told["CLICKHOUSE_URL"]):
+        return None
+    try:
+        return Kept(**ask(KEPT, {**stack.given, **told})[0])
+    except CommandError:
+        return None
 
 
 def log_of(stack: Stack, name: str) -> Path:
@@ -83,6 +128,8 @@ def _row(stack: Stack, process: Process) -> Row:
     found = life(run, process.name)
     waits = found is not None and time.monotonic() < found.waits_until
     state = "BACKOFF" if waits and process.state == "RUNNING" else process.state
+    works = state == "RUNNING" and process.name not in STORE_NAMES
+    told = meters(port, stack.given) if works else SILENT
     return Row(
         name=process.name,
         state=state,
@@ -92,7 +139,13 @@ def _row(stack: Stack, process: Process) -> Row:
         restarts=found.starts - 1 if found else 0,
         exit_code=process.exit_code,
         note=_note(stack, process.name, port, state=state),
+        lag=told.lag,
+        watermark_age_s=_age_s(told.watermark_at),
     )
+
+
+def _age_s(at: float | None) -> int | None:
+    return None if at is None else int(time.time() - at)
 
 
 def _note(stack: Stack, name: str, port: int, *, state: str) -> str:

@@ -1,17 +1,21 @@
 """Questions to the cluster and changes of its topics."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not in its __all__
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    ResourcePatternType,
     ResourceType,
 )
 
@@ -42,12 +46,39 @@ def cluster_id(bootstrap: str, timeout_s: float) -> str:
     return str(answer.cluster_id)
 
 
-def cluster_id_of(options: Options) -> str:
+def cluster_id_of(options: Options, timeout_s: float = TIMEOUT_S) -> str:
     """Ask the cluster that the options lead to for its name; raises as `topics` does."""
     admin = AdminClient({**options, **QUIET})
     with shut_doors_raise_retry("describe cluster"):
-        answer = admin.describe_cluster(request_timeout=TIMEOUT_S).result(TIMEOUT_S)
+        answer = admin.describe_cluster(request_timeout=timeout_s).result(timeout_s)
     return str(answer.cluster_id)
+
+
+def access_rules(options: Options, timeout_s: float = TIMEOUT_S) -> int | None:
+    """Count the ACLs that the client may see; None where the broker has no authorizer.
+
+    Raises:
+        Retry: no answer, or the client may not ask.
+    """
+    anything: Any = None  # the client's stubs want text where it takes None for any
+    everything = AclBindingFilter(
+        ResourceType.ANY,
+        anything,
+        ResourcePatternType.ANY,
+        anything,
+        anything,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    admin = AdminClient({**options, **QUIET})
+    with shut_doors_raise_retry("describe ACLs"):
+        asked = admin.describe_acls(everything, request_timeout=timeout_s)
+        try:
+            return len(asked.result(timeout_s))
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.SECURITY_DISABLED:
+                return None
+            raise
 
 
 def topics(options: Options) -> dict[str, TopicState]:
