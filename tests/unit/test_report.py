@@ -185,7 +185,7 @@ def test_marked_cells_of_the_page_are_judged_ones() -> None:
 
 def test_what_is_suppressed_says_so_and_tells_no_number() -> None:
     [row] = [row for row in texts(material(), "Unit: groups") if row[0] == "SICU"]
-    assert row[:4] == ["SICU", "<11", "not shown", "░ suppressed, <11"]
+    assert row[:3] == ["SICU", "<11", "░ suppressed, <11"]
     cells = texts(material(whole=[hidden("ppv", "first_alert")]), "The period in short")
     assert ["PPV", "not shown", "░ suppressed, <11"] in cells
 

@@ -63,8 +63,8 @@ def _named(signs: list[Sign]) -> str:
     if not signs:
         return ""
     topics = Counter(about(sign.metric, sign.feature) for sign in signs)
-    names = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in topics.items())
-    return f"open at the end of the period (with how many, if several): {names}"
+    names = (f"{name} (in {n} cohorts)" if n > 1 else name for name, n in topics.items())
+    return f"open at the end of the period: {'; '.join(names)}"
 
 
 def _immature(material: Material) -> str:

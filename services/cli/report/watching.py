@@ -50,9 +50,7 @@ def _dimension(material: Material, dimension: str, title: str) -> Iterator[Figur
     )
     if not cohorts:
         return
-    head = ["Group", "Patients"]
-    for metric, _ in GROUPED:
-        head += [words.measure(metric), f"{words.measure(metric)}: state"]
+    head = ["Group", "Patients", *(words.measure(metric) for metric, _ in GROUPED)]
     rows = [_group(material, cohort) for cohort in cohorts]
     marks = [_rate(material, cohort) for cohort in cohorts]
     table = Table(f"{title}: groups", head, rows)
@@ -66,12 +64,8 @@ def _dimension(material: Material, dimension: str, title: str) -> Iterator[Figur
 def _group(material: Material, cohort: str) -> list[Cell]:
     counted = statement(material, "alert_rate", "patient", cohort)
     row = words.cells((words.group(cohort), words.patients(counted.patients if counted else None)))
-    for metric, unit in GROUPED:
-        said = statement(material, metric, unit, cohort)
-        known = said is not None and said.low is not None and said.why != "suppressed"
-        text = f"{words.value(said)} ({words.interval(said)})" if known else words.value(said)
-        row += [Cell(text), words.state(said)]
-    return row
+    numbers = (words.estimate(statement(material, *each, cohort)) for each in GROUPED)
+    return [*row, *numbers]
 
 
 def _gaps(material: Material, cohort: str) -> Iterator[list[Cell]]:

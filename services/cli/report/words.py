@@ -55,9 +55,11 @@ def group(cohort: str) -> str:
 def fact(name: str, value: str) -> str:
     """Write a fact behind a signal, numbers to three places, digests in short.
 
-    >>> fact("p_value", "0.000999969"), fact("patients", "1200"), fact("direction", "lower")
-    ('p value 0.001', 'patients 1200', 'direction lower')
+    >>> fact("p_value", "0.000999969"), fact("patients", "1200"), fact("why", "twice")
+    ('p value 0.001', 'patients 1200', 'in two windows running')
     """
+    if name == "why":
+        return because(value)
     told = f"{float(value):.3g}" if _FRACTION.fullmatch(value) else _DIGEST.sub(r"\1", value)
     return f"{name.replace('_', ' ')} {told}"
 
@@ -125,6 +127,15 @@ def state(said: Measurement | None) -> Cell:
         hidden = said.why == "suppressed"
         return Cell(STATES["suppressed" if hidden else "insufficient"].text)
     return severity(said.state)
+
+
+def estimate(said: Measurement | None) -> Cell:
+    """Write a number with its interval and its state."""
+    told, known = state(said), value(said)
+    if known in (UNKNOWN, NOT_SHOWN):
+        return told
+    within = "" if interval(said) == UNKNOWN else f" ({interval(said)})"
+    return Cell(f"{known}{within} {told.text}", told.state)
 
 
 def severity(name: str) -> Cell:
