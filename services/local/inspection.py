@@ -88,9 +88,9 @@ def access(options: Options) -> Check:
         return Check(name="acls", state=WARN, found=f"not shown: {error}", remedy=remedy)
     if rules:
         return Check(name="acls", state=PASS, found=f"{rules} can be seen")
-    found = "the broker has no authorizer" if rules is None else "there are none"
+    found = "none can be seen"
     if _is_loopback(str(options["bootstrap.servers"])):
-        return Check(name="acls", state=PASS, found=f"{found}; it is on this machine alone")
+        return Check(name="acls", state=PASS, found=f"{found}; only this machine reaches it")
     remedy = "give each service a user of its own, and ACLs for its topics"
     return Check(name="acls", state=WARN, found=found, remedy=remedy)
 

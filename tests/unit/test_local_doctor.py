@@ -142,14 +142,14 @@ def test_a_store_that_refuses_fails_each_check_in_its_own_words() -> None:
     ("rules", "servers", "state"),
     [
         (7, "kafka.example:9092", "pass"),
-        (None, "127.0.0.1:9092,[::1]:9092", "pass"),
+        (0, "127.0.0.1:9092,[::1]:9092", "pass"),
         (0, "localhost:9092", "pass"),
-        (None, "127.0.0.1:9092,kafka.example:9092", "warn"),
+        (0, "127.0.0.1:9092,kafka.example:9092", "warn"),
         (0, "10.0.0.1:9092", "warn"),
     ],
 )
 def test_a_broker_without_rules_is_a_warning_unless_this_machine_alone_reaches_it(
-    monkeypatch: pytest.MonkeyPatch, rules: int | None, servers: str, state: str
+    monkeypatch: pytest.MonkeyPatch, rules: int, servers: str, state: str
 ) -> None:
     monkeypatch.setattr(inspection, "access_rules", lambda _: rules)
     found = inspection.access({"bootstrap.servers": servers})

@@ -14,7 +14,7 @@ from services.core.errors import CommandError
 from services.local import jars
 from services.local.kafka import Broker
 from services.local.ports import free_port
-from services.runtime.kafka.admin import cluster_id, create_topic, topics
+from services.runtime.kafka.admin import access_rules, cluster_id, create_topic, topics
 from services.runtime.kafka.publisher import TransactionalPublisher
 
 pytestmark = pytest.mark.wire
@@ -26,6 +26,10 @@ def test_a_started_broker_answers_and_opens_transactions(kafka: str) -> None:
     options = {"bootstrap.servers": kafka}
     publisher = TransactionalPublisher(options, transactional_id=uuid4().hex, timeout_ms=5000)
     publisher.open(5.0)
+
+
+def test_a_broker_without_an_authorizer_shows_no_access_rules(kafka: str) -> None:
+    assert access_rules({"bootstrap.servers": kafka}) == 0
 
 
 def test_a_killed_broker_comes_back_with_its_topics_and_its_name(

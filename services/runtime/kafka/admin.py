@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not in its __all__
     AclBindingFilter,
     AclOperation,
@@ -54,8 +54,8 @@ def cluster_id_of(options: Options, timeout_s: float = TIMEOUT_S) -> str:
     return str(answer.cluster_id)
 
 
-def access_rules(options: Options, timeout_s: float = TIMEOUT_S) -> int | None:
-    """Count the ACLs that the client may see; None where the broker has no authorizer.
+def access_rules(options: Options, timeout_s: float = TIMEOUT_S) -> int:
+    """Count the ACLs that the client may see; 0 also where the broker has no authorizer.
 
     Raises:
         Retry: no answer, or the client may not ask.
@@ -73,12 +73,7 @@ def access_rules(options: Options, timeout_s: float = TIMEOUT_S) -> int | None:
     admin = AdminClient({**options, **QUIET})
     with shut_doors_raise_retry("describe ACLs"):
         asked = admin.describe_acls(everything, request_timeout=timeout_s)
-        try:
-            return len(asked.result(timeout_s))
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.SECURITY_DISABLED:
-                return None
-            raise
+        return len(asked.result(timeout_s))
 
 
 def topics(options: Options) -> dict[str, TopicState]:
