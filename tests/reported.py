@@ -117,7 +117,13 @@ def material(**of: Any) -> Material:
     usual = Material(
         period=PERIOD,
         models=[model],
-        work=Work(patients=412, scored=41_234, abstained={"too_old": 77}, refused={"BAD": 3}),
+        work=Work(
+            patients=412,
+            scored=41_234,
+            abstained={"too_old": 77},
+            entries=90_000,
+            refused={"BAD": 3},
+        ),
         answers=Answers(
             raised=300,
             withdrawn=2,

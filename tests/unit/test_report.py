@@ -362,6 +362,7 @@ FOUND: list[tuple[str, dict[str, Any]]] = [
     ("Do not judge", {"whole": unlabelled()}),
     ("longer period", {"whole": [hidden("sensitivity", "first_alert")]}),
     ("has too little", {"work": Work(patients=99, scored=10, abstained={"too_old": 11})}),
+    ("could not be used", {"work": Work(entries=9_000, refused={"BAD": 8, "WORSE": 9})}),
     ("Go through the reasons", {"answers": Answers(raised=20, verdicts={"dismissed": 20})}),
     ("are seen at all", {"answers": Answers(raised=20, verdicts={"confirmed": 2})}),
     ("second person", {"changes": [change(approved_by="informatics")]}),

@@ -24,6 +24,7 @@ from services.core.events import (
     Change,
     Disposition,
     Evidence,
+    Fate,
     Feedback,
     HourLabel,
     Kind,
@@ -149,6 +150,7 @@ def messages() -> Iterator[msgspec.Struct]:
     yield answer(2, Verdict.CONFIRMED, "", 10)
     yield onset(1, 7_300)
     yield onset(2, None)
+    yield hospital.receipt((0, 1), [Fate.VITALS, Fate.DEAD])
     yield hospital.dead_letter((0, 1), 1)
     yield reported.said("ppv", "first_alert", start=PERIOD.start, end=PERIOD.end, value=0.25)
     yield reported.said("ppv", "first_alert", start=PERIOD.end, end=PERIOD.end + DAY)
@@ -208,6 +210,7 @@ def test_what_is_counted_is_what_was_written_of_the_period(store: ClickHouse) ->
     assert sum(found.work.abstained.values()) == PATIENTS
     assert found.work.patients == 3 * PATIENTS
     assert found.work.refused == {"UNIT_UNKNOWN": 1}
+    assert found.work.entries == 2
     assert [(m.name, m.version, m.scored) for m in found.models] == [
         ("sepsis", "1.0.0", 2 * PATIENTS)
     ]

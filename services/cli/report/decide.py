@@ -12,6 +12,8 @@ from services.core.events import Measurement, State
 MATURE: Final = 0.9
 """Below this share of final labels no number of performance is believed (core.judge.shares)."""
 HALF: Final = 0.5
+REFUSED: Final = 0.001
+"""Share of entries from which on somebody should look at what could not be used."""
 
 
 class Rule(NamedTuple):
@@ -113,6 +115,16 @@ def _abstained(material: Material) -> str:
     return f"{without / (scored + without):.0%} of the events led to no score"
 
 
+def _refused(material: Material) -> str:
+    refused = material.work.refused
+    number = sum(refused.values())
+    entries = max(number, material.work.entries)
+    if number <= REFUSED * entries:
+        return ""
+    most = max(refused, key=lambda reason: (refused[reason], reason)).lower().replace("_", " ")
+    return f"{number:,} of {entries:,} entries were refused, most as {most}"
+
+
 def _groups(material: Material) -> str:
     gaps = [
         said
@@ -191,6 +203,13 @@ RULES: Final = (
         " says nothing.",
         "clinical informatics",
         "VigilCannotScore",
+    ),
+    Rule(
+        _refused,
+        "Find the devices and interfaces whose data could not be used: of these patients the model"
+        " sees less than it could.",
+        "clinical informatics, with biomedical engineering",
+        "VigilDeadLetters",
     ),
     Rule(
         _dismissed,

@@ -47,6 +47,10 @@ _REFUSED: Final = (
     "SELECT toString(reason) AS name, count() AS n FROM dead_letters"  # noqa: S608 - as above
     f" WHERE {_in('received_at')} GROUP BY name ORDER BY n DESC, name"
 )
+_ENTRIES: Final = (
+    "SELECT countIf(fate != 'empty') AS entries FROM receipts"  # noqa: S608 - as above
+    f" WHERE {_in('received_at')}"
+)
 _RAISED: Final = (
     "SELECT alert_id, any(pseudonym) AS patient, countIf(step = 'raised') AS raised,"  # noqa: S608 - as above
     " countIf(step = 'withdrawn') AS withdrawn, minIf(received_at, step = 'raised') AS at"
@@ -124,7 +128,7 @@ def gather(store: Store, period: Window, whole: Sequence[Measurement]) -> Materi
     def counts(statement: str) -> dict[str, int]:
         return {row["name"]: row["n"] for row in rows(statement)}
 
-    [work] = rows(_WORK)
+    work = next(rows(_WORK)) | next(rows(_ENTRIES))
     return Material(
         period=period,
         models=[msgspec.convert(row, Model) for row in rows(_MODELS)],

@@ -27,12 +27,14 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         patients: with an event that was scored, or from which scoring abstained.
         scored: events.
         abstained: events, by cause.
-        refused: entries that became dead letters, by reason.
+        entries: that came in.
+        refused: of them, those that became dead letters, by reason.
     """
 
     patients: int = 0
     scored: int = 0
     abstained: dict[str, int] = {}
+    entries: int = 0
     refused: dict[str, int] = {}
 
 
