@@ -25,10 +25,10 @@ from services.core.label_tallies import LAYOUT
 from services.core.tallies import HOURS_LAYOUT
 from services.core.windows import DAY, HOUR, Window, windows_between
 from services.monitoring.differences import STATEMENT, differences, latest, same, within
-from services.monitoring.revisions import GONE
 from services.monitoring.families import Family, families
 from services.monitoring.outputs import LABELLED, PREDICTIONS
 from services.monitoring.recompute import Recompute
+from services.monitoring.revisions import GONE
 
 PARTITIONS = 3
 STATED = Measurement(
