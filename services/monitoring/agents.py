@@ -1,16 +1,15 @@
-"""The agents, of a few lines each, the tables behind them, and how both reach the desk."""
+"""The agents, of a few lines each, and how the desk writes to the cluster."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from faust.types import EventT, StreamT
-from typing_extensions import override
 
-from services.monitoring.desk import Desk, StateRow, newer
-from services.monitoring.transport import append
+from services.monitoring.desk import Desk, StateRow
+from services.monitoring.transport import CommittedApp, append
 from services.runtime.ports import Output, Record
 
 if TYPE_CHECKING:
@@ -19,37 +18,18 @@ if TYPE_CHECKING:
 Fail = Callable[[Exception], None]
 
 
-class Rows(faust.Table[bytes, bytes]):
-    """A table whose rows begin with the offset they were counted through."""
-
-    @override
-    def apply_changelog_batch(self, batch: Iterable[EventT[Any]]) -> None:
-        """Take rows of the changelog over, the one counted furthest of each key."""
-        for event in batch:
-            key, value = event.message.key, event.message.value
-            if value is None:
-                self.data.pop(key, None)
-            elif newer(self.data.get(key), value):
-                self.data[key] = value
-
-    def forget(self, kept: Callable[[bytes], bool]) -> None:
-        """Drop the rows of partitions that are no longer held."""
-        for key in [key for key in self.data if not kept(key)]:
-            self.data.pop(key)
-
-
 class FaustWire:
-    """Writes by Faust's producer: outputs to their topics, rows to the changelogs of tables."""
+    """Writes by Faust's producer: outputs to their topics, rows to changelogs."""
 
-    def __init__(self, app: faust.App, tables: Mapping[str, Rows], prefix: str) -> None:
+    def __init__(self, app: faust.App, changelogs: Mapping[str, str], prefix: str) -> None:
         """Prepare to write.
 
         Args:
             app: whose producer writes.
-            tables: per source topic the table of its tasks.
-            prefix: of every topic.
+            changelogs: per source topic the topic that keeps the rows of its tasks.
+            prefix: of every topic that is written but the changelogs.
         """
-        self._app, self._tables, self._prefix = app, tables, prefix
+        self._app, self._changelogs, self._prefix = app, changelogs, prefix
 
     async def publish(self, outputs: Sequence[Output]) -> None:
         """Write outputs; their keys choose partitions as Java's client would."""
@@ -68,22 +48,15 @@ class FaustWire:
         await asyncio.gather(*promises)
 
     async def keep(self, rows: Sequence[StateRow]) -> None:
-        """Write rows to the partition numbers of their places, then to the tables in memory."""
+        """Write rows to the partition numbers of their places."""
         promises = []
         for place, share in groupby(rows, key=lambda row: row.place):
-            topic = self._tables[place[0]].changelog_topic_name
             pairs = ((row.key, row.value) for row in share)
-            promises += await append(self._app, topic, place[1], pairs)
+            promises += await append(self._app, self._changelogs[place[0]], place[1], pairs)
         await asyncio.gather(*promises)
-        for row in rows:
-            store = self._tables[row.place[0]].data
-            if row.value is None:
-                store.pop(row.key, None)
-            else:
-                store[row.key] = row.value
 
 
-def add_agents(app: faust.App, desk: Desk, *, prefix: str, fail: Fail) -> None:
+def add_agents(app: CommittedApp, desk: Desk, *, prefix: str, fail: Fail) -> None:
     """Give the app one agent per topic of the desk.
 
     Args:
@@ -96,6 +69,8 @@ def add_agents(app: faust.App, desk: Desk, *, prefix: str, fail: Fail) -> None:
     async def work(stream: StreamT[Any]) -> None:
         try:
             async for event in cast("Stream[bytes]", stream).noack().events():
+                if not app.holds(event.message):
+                    continue
                 desk.take(record_of(event, prefix), event.ack)
                 if desk.full:
                     await desk.settle()

@@ -12,10 +12,11 @@ import structlog
 from faust.types import TP
 
 from services.core.errors import Retry
-from services.monitoring.agents import FaustWire, Rows, add_agents
-from services.monitoring.desk import Desk, MakeTask, Meter, Place, split
+from services.monitoring.agents import FaustWire, add_agents
+from services.monitoring.desk import Desk, MakeTask, Meter, Place, standing
 from services.monitoring.transport import CommittedApp, delivered
 from services.runtime.kafka.client import Options
+from services.runtime.tables import written
 from services.runtime.telemetry.progress import Progress
 
 LOOK_S: Final = 0.2
@@ -39,7 +40,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         service: name of the group and of the changelogs.
         partitions: of every topic that is read.
-        tables: per topic that is read the name of its table.
+        tables: per topic that is read the name of its table, which its changelog is called by.
         member: static name in the group; None for a dynamic member.
         flush_s: how often rows are written and records acknowledged.
         prefix: of every topic but the changelogs, for tests.
@@ -74,28 +75,18 @@ class Monitor:
             meter: hears of every record and every flush.
             progress: hears of assignments and of lag, and knows whether there is progress.
         """
-        self._wiring, self._progress = wiring, progress
+        self._wiring, self._options, self._progress = wiring, options, progress
         self.app = app_of(wiring, options)
-        names = sorted(set(wiring.tables.values()))
-        self._tables = {name: self._table(name) for name in names}
-        by_topic = {topic: self._tables[name] for topic, name in wiring.tables.items()}
-        wire = FaustWire(self.app, by_topic, wiring.prefix)
+        self._changelogs = {
+            topic: f"{wiring.service}-{name}-changelog" for topic, name in wiring.tables.items()
+        }
+        wire = FaustWire(self.app, self._changelogs, wiring.prefix)
         self.desk = Desk(makers, wire, meter=meter, clock=time.monotonic)
         self._failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         add_agents(self.app, self.desk, prefix=wiring.prefix, fail=self.fail)
-        self.app.on_rebalance_complete.connect(self._restored)
+        self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_rebalance_complete.connect(self._restore)
         self._held: frozenset[Place] = frozenset()
-
-    def _table(self, name: str) -> Rows:
-        table = Rows(
-            self.app,
-            name=name,
-            key_type=bytes,
-            value_type=bytes,
-            partitions=self._wiring.partitions,
-        )
-        self.app.tables.add(table)
-        return table
 
     def fail(self, error: Exception) -> None:
         """End the life of this worker."""
@@ -147,20 +138,28 @@ class Monitor:
         except Exception as error:  # noqa: BLE001 - it ends the process
             self.fail(error)
 
-    async def _restored(self, *_: object, **__: object) -> None:
-        """Begin anew with what the tables hold: the group handed out partitions."""
+    async def _revoked(self, *_: object, **__: object) -> None:
+        self.desk.close()
+
+    async def _restore(self, *_: object, **__: object) -> None:
+        """Begin anew with what the changelogs hold: the group handed out partitions."""
         prefix = self._wiring.prefix
-        named = {
-            (tp.topic.removeprefix(prefix), tp.partition) for tp in self.app.consumer.assignment()
-        }
-        places = {place for place in named if place[0] in self.desk.topics}
-        for table in self._tables.values():
-            table.forget(lambda key: split(key)[0] in places)
-        rows = [item for table in self._tables.values() for item in table.data.items()]
-        loaded = self.desk.open(places, rows)
+        assigned = self.app.consumer.assignment()
+        places = {(tp.topic.removeprefix(prefix), tp.partition) for tp in assigned}
+        try:
+            rows = await asyncio.to_thread(self._rows, places)
+        except Retry as error:
+            self.fail(error)
+            return
+        loaded = self.desk.open(places, rows.items())
         self._held = frozenset(places)
         self._progress.assigned(sorted(places), loaded)
         log.info("restored", partitions=len(places), rows=loaded)
+
+    def _rows(self, places: set[Place]) -> dict[bytes, bytes]:
+        partitions = sorted({(self._changelogs[topic], number) for topic, number in places})
+        records = written(self._options, partitions) if partitions else ()
+        return standing((record.key or b"", record.value) for record in records)
 
     async def _mind(self) -> None:
         await self.app._crashed.wait()  # noqa: SLF001 - a Service has no public way to wait for it
@@ -224,7 +223,6 @@ def app_of(wiring: Wiring, options: Options) -> CommittedApp:
         store="memory://",
         stream_buffer_maxsize=BUFFERED_MESSAGES,
         stream_wait_empty=False,
-        table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

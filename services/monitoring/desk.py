@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from services.runtime.ports import Output, Record, Task
+from services.runtime.ports import Output, Record, Row, Task
 
 Place = tuple[str, int]
 """A topic and one of its partitions."""
@@ -24,7 +24,7 @@ FULL_RECORDS: Final = 5000
 
 
 class StateRow(msgspec.Struct, frozen=True):
-    """A row of a task as the table of its topic holds it; no value deletes the key."""
+    """A row of a task as the changelog of its topic holds it; no value deletes the key."""
 
     place: Place
     key: bytes
@@ -38,7 +38,7 @@ class Wire(Protocol):
         """Write outputs to their topics."""
 
     def keep(self, rows: Sequence[StateRow]) -> Awaitable[None]:
-        """Write rows to the partitions of the tables that belong to their places."""
+        """Write rows to the partitions of the changelogs that belong to their places."""
 
 
 class Meter(Protocol):
@@ -101,13 +101,16 @@ class Desk:
         return None if seat is None or seat.position < 0 else seat.position
 
     def open(self, places: Iterable[Place], rows: Iterable[tuple[bytes, bytes]]) -> int:
-        """Begin anew with these partitions and what their tables hold; nothing older lives on.
+        """Begin anew with these partitions and what their changelogs hold; nothing older lives on.
+
+        Args:
+            places: that are held.
+            rows: what `standing` made of the changelogs.
 
         Returns:
             How many rows were loaded.
         """
-        self._life += 1
-        self._outputs, self._unsettled = [], []
+        self.close()
         self._seats = {place: _Seat(self._makers[place[0]](place[1])) for place in places}
         loaded = 0
         for stored, value in rows:
@@ -116,6 +119,11 @@ class Desk:
                 self._seats[place].task.load(key, value[MARK_BYTES:])
                 loaded += 1
         return loaded
+
+    def close(self) -> None:
+        """Forget everything that is not settled: the partitions move, and it is read again."""
+        self._life += 1
+        self._outputs, self._unsettled, self._seats = [], [], {}
 
     def take(self, record: Record, acknowledge: Acknowledge) -> None:
         """Hand a record to its task; whatever that raises ends the process."""
@@ -165,7 +173,7 @@ class Desk:
 
 
 def join(place: Place, key: bytes) -> bytes:
-    """Name a task's row in a table that all partitions of several topics share.
+    """Name a task's row in a changelog that several topics share.
 
     >>> join(("predictions.v1", 3), b"day")
     b'predictions.v1/3/day'
@@ -183,8 +191,19 @@ def split(stored: bytes) -> tuple[Place, bytes]:
     return (topic.decode(), int(partition)), key
 
 
+def standing(rows: Iterable[Row]) -> dict[bytes, bytes]:
+    """Take the rows of changelogs, oldest first; of each key the one counted furthest stands."""
+    stands: dict[bytes, bytes] = {}
+    for stored, value in rows:
+        if value is None:
+            stands.pop(stored, None)
+        elif newer(stands.get(stored), value):
+            stands[stored] = value
+    return stands
+
+
 def newer(stored: bytes | None, value: bytes) -> bool:
-    """Say whether a row read from a table's log replaces the one in hand.
+    """Say whether a row read from a changelog replaces the one in hand.
 
     A process that was frozen may write a row long after another took its partitions over: such a
     row stands later in the log and was counted to an earlier offset.

@@ -9,10 +9,12 @@ every method that this rests on with what it was when this was proved.
 import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 import aiokafka  # type: ignore[import-untyped]  # it has no stubs
 import faust
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # the same
+from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
@@ -39,6 +41,10 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
 class CommittedConsumer(driver.Consumer):
     """Knows which offsets are no records, and acknowledges nothing that was not processed."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._moved = False
+
     @override
     def _new_consumer_thread(self) -> CommittedThread:
         return CommittedThread(self, loop=self.loop, beacon=self.beacon)
@@ -51,26 +57,45 @@ class CommittedConsumer(driver.Consumer):
 
     @override
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        generation, moving = self.app.consumer_generation_id, self.app.rebalancing
+        self._moved |= moving
+        if self._moved and not moving and not await self._began_anew():
+            return
         async for tp, message in super().getmany(timeout):
+            if self.app.rebalancing or moving or self.app.consumer_generation_id != generation:
+                self._moved = True
+                continue
             if self._read_offset.get(tp) == 0 and message.offset > 1:
                 await self._add_gap(tp, 1, message.offset)  # Faust sees no gap behind offset 0
             yield tp, message
+
+    async def _began_anew(self) -> bool:
+        """Go back to what is committed, once partitions have moved and all is restored.
+
+        Faust resumes partitions before it seeks: in between it hands on what lies at positions of
+        before, ahead of what is read again afterwards. So nothing that was fetched while
+        partitions moved is handed on, and reading starts here.
+
+        Returns:
+            Whether it could be done.
+        """
+        try:
+            if self.assignment():
+                await self.perform_seek()
+        except KafkaError:
+            return False  # they move again, or the broker is away: the next call tries again
+        self._moved = False
+        return True
 
     @override
     async def perform_seek(self) -> None:
         """Go back to what is committed, and where nothing is yet, to the beginning.
 
-        While it restores, Faust drops what it has fetched already. It counts on this call to read
-        that again, but aiokafka seeks only where an offset is committed: what nobody had committed
-        was never seen.
+        Faust drops what it has fetched already. It counts on this call to read that again, but
+        aiokafka seeks only where an offset is committed: what nobody had committed was never seen.
         """
         await super().perform_seek()
-        fresh = [
-            tp
-            for tp in self.assignment()
-            if not self._committed_offset.get(tp)
-            and tp.topic not in self.app.tables.changelog_topics
-        ]
+        fresh = [tp for tp in self.assignment() if not self._committed_offset.get(tp)]
         if fresh:
             for tp, beginning in (await self.earliest_offsets(*fresh)).items():
                 await self.seek(tp, beginning)
@@ -81,8 +106,8 @@ class CommittedConsumer(driver.Consumer):
 
         Faust also acknowledges what it skips while partitions move: those were not processed.
         """
-        present = message.generation_id == self.app.consumer_generation_id
-        return present and self.app.flow_control.is_active() and super().ack(message)
+        holds = cast("CommittedApp", self.app).holds
+        return holds(message) and self.app.flow_control.is_active() and super().ack(message)
 
 
 class CommittedTransport(driver.Transport):
@@ -92,7 +117,11 @@ class CommittedTransport(driver.Transport):
 
 
 class CommittedApp(faust.App):
-    """A Faust app on `CommittedTransport`."""
+    """A Faust app on `CommittedTransport`, without a table of Faust's own."""
+
+    def holds(self, message: Message) -> bool:
+        """Say whether a message was read in the assignment that stands; no other may count."""
+        return not self.rebalancing and message.generation_id == self.consumer_generation_id
 
     @override
     def _new_transport(self) -> CommittedTransport:
@@ -100,7 +129,7 @@ class CommittedApp(faust.App):
 
     @override
     def _create_directories(self) -> None:
-        """Make none: tables live in memory."""
+        """Make none: nothing is written there."""
 
 
 async def append(
@@ -146,6 +175,7 @@ PROVED: Final[Mapping[tuple[type, str], str]] = {
     (aiokafka.AIOKafkaConsumer, "seek_to_committed"): "f6cd85c8b70a4ccf",
     (driver.Consumer, "ack"): "5fcf41cf45153475",
     (driver.Consumer, "_new_offset"): "1d2c7ea89a7ad4f1",
+    (Recovery, "_resume_streams"): "d986a6710c1aca98",
 }
 """What is overridden here, or calls that, by the sha256 of its source (16 digits)."""
 

@@ -1,11 +1,11 @@
 """State that survives: a changelog topic, written in the transaction that changes the state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from services.runtime.kafka.client import Options
-from services.runtime.kafka.reader import Reader, ends
-from services.runtime.ports import Row, Task
+from services.runtime.kafka.reader import Partition, Reader, ends
+from services.runtime.ports import Record, Row, Task
 
 PATIENCE_S: Final = 30.0
 """How long an open transaction of a dead instance may hold up a restore."""
@@ -14,29 +14,38 @@ PATIENCE_S: Final = 30.0
 def restore(options: Options, changelog: str, tasks: Mapping[int, Task]) -> int:
     """Load tasks from their changelog partitions, and say how many rows that were.
 
-    Call it after the group's stable offsets were taken and before anything is consumed. It reads
-    committed rows up to the *high watermark* of this moment, not to the last stable offset: the
-    rows behind a committed offset are in the log already, while their commit marker may still be
-    on its way.
-
     Args:
         options: of the cluster.
         changelog: the topic; its partition number is that of the task.
         tasks: per partition number the fresh task to load.
 
     Raises:
+        Retry: as `written` does.
+    """
+    rows = 0
+    for record in written(options, [(changelog, partition) for partition in tasks]):
+        tasks[record.partition].load(record.key or b"", record.value)
+        rows += 1
+    return rows
+
+
+def written(options: Options, partitions: list[Partition]) -> Iterator[Record]:
+    """Read the rows of changelog partitions, oldest first.
+
+    Call it after the group's stable offsets were taken and before anything is consumed. It reads
+    committed rows up to the *high watermark* of this moment, not to the last stable offset: the
+    rows behind a committed offset are in the log already, while their commit marker may still be
+    on its way.
+
+    Raises:
         Retry: no row and no end came for PATIENCE_S.
     """
-    goals = ends(options, [(changelog, partition) for partition in tasks])
+    goals = ends(options, partitions)
     reader = Reader(options, dict.fromkeys(goals, 0))
-    rows = 0
     try:
-        for record in reader.until(goals, patience_s=PATIENCE_S):
-            tasks[record.partition].load(record.key or b"", record.value)
-            rows += 1
+        yield from reader.until(goals, patience_s=PATIENCE_S)
     finally:
         reader.close()
-    return rows
 
 
 class Table:

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.errors import CommandError, ExitCode, Retry
-from services.monitoring.desk import FULL_RECORDS, MARK_BYTES, Desk, StateRow, join, newer, split
+from services.monitoring.desk import (
+    FULL_RECORDS,
+    MARK_BYTES,
+    Desk,
+    StateRow,
+    join,
+    newer,
+    split,
+    standing,
+)
 from services.monitoring.transport import PROVED, CommittedConsumer, check_pins
 from services.runtime.ports import Output, Record, Row
 
@@ -162,6 +171,20 @@ def test_a_flush_that_partitions_moved_under_writes_no_row_and_acknowledges_noth
     assert asyncio.run(run()) == ["output"]
 
 
+def test_what_was_taken_before_partitions_moved_is_never_written() -> None:
+    async def run() -> list[str]:
+        log = Log()
+        desk = desk_on(log)
+        desk.open([(TOPIC, 0)], [])
+        desk.take(record(0), lambda: log.said.append("acknowledged"))
+        desk.close()
+        await desk.publish()
+        await desk.settle()
+        return log.said
+
+    assert asyncio.run(run()) == []
+
+
 def test_records_of_partitions_that_are_not_held_are_left_alone() -> None:
     async def run() -> Log:
         log = Log()
@@ -196,6 +219,8 @@ def test_names_of_rows_can_be_taken_apart_again(topic: str, partition: int, key:
 def test_of_two_rows_the_one_counted_further_stays(a: int, b: int, x: bytes, y: bytes) -> None:
     stored, value = a.to_bytes(MARK_BYTES, "big") + x, b.to_bytes(MARK_BYTES, "big") + y
     assert newer(stored, value) == (b >= a)
+    assert standing([(b"k", stored), (b"k", value)]) == {b"k": value if b >= a else stored}
+    assert standing([(b"k", stored), (b"k", None)]) == {}
 
 
 def test_the_installed_libraries_are_those_the_transport_was_proved_on() -> None:

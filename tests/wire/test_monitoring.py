@@ -183,7 +183,6 @@ def test_what_is_stated_through_deaths_is_what_the_pure_tasks_state(
     assert watched.lives[-1].wait(20) == ExitCode.OK
 
 
-@pytest.mark.xfail(strict=False, reason="not exact within 60 s in some runs; see decision 0007")
 def test_what_is_stated_while_a_second_worker_comes_and_goes_is_what_the_pure_tasks_state(
     watched: Watched,
 ) -> None:
