@@ -214,6 +214,7 @@ class Cause(IntEnum):
     UNREADABLE = 6  # the record was no event; a dead letter tells why
     MODEL_OUTPUT = 7
     LATE = 8  # scored, though measured before a newer value
+    OUTSIDE_SUPPORT = 9  # too unlike the patients that the model learned from
 
 
 class Decision(IntEnum):
@@ -226,6 +227,8 @@ class Decision(IntEnum):
     WITHDRAWN = 4
     HELD_PERSISTENCE = 5
     HELD_REFRACTORY = 6
+    ESCALATED = 7
+    HELD_TRANSFER = 8  # silence after a transfer
 
 
 class Role(StrEnum):
@@ -275,7 +278,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(StrEnum):
-    """A step in the life of an alert; each happens at most once."""
+    """A step in the life of an alert; each happens at most once, ESCALATED once per severity."""
 
     RAISED = "raised"
     ESCALATED = "escalated"
@@ -310,6 +313,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     contributions: list[Contribution] = []
     policy_version: str
     model_digest: str
+    severity: int = 0  # severity steps reached as it was told last; rises with each ESCALATED
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -554,6 +558,12 @@ def prediction_id(vitals_topic_id: str, partition: int, offset: int, *, digest: 
     '00c7-2-10@0123456789ab'
     """
     return f"{vitals_topic_id.replace('-', '')[:4]}-{partition}-{offset}@{digest[:12]}"
+
+
+def alert_event_id(alert: Alert) -> str:
+    """Name a step in the life of an alert: its id and step, of an escalation the severity too."""
+    named = f"{alert.alert_id}:{alert.step}"
+    return f"{named}:{alert.severity}" if alert.step is Step.ESCALATED else named
 
 
 def packed(values: npt.ArrayLike, layout: str) -> bytes:

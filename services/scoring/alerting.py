@@ -6,11 +6,13 @@ from typing import Final
 
 import msgspec
 
+from services.core.cohorts import UNKNOWN
 from services.core.events import (
     Alert,
     Contribution,
     Decision,
     Disposition,
+    Kind,
     Step,
     Vitals,
     prediction_id,
@@ -22,6 +24,7 @@ from services.core.policy import (
     decide,
     ended,
     expired,
+    moved,
     raised,
     withdrawn,
 )
@@ -30,8 +33,16 @@ from services.scoring.patients import Patient
 from services.scoring.ward import Ward
 
 TOP_CONTRIBUTIONS: Final = 5
+STEPS: Final = {
+    Decision.RAISED: Step.RAISED,
+    Decision.ESCALATED: Step.ESCALATED,
+    Decision.CLEARED: Step.CLEARED,
+}
+"""What the hospital is told of a decision; of the others it is told nothing."""
+EXPLAINED: Final = frozenset({Step.RAISED, Step.ESCALATED})
+"""The steps that ask for somebody's eye, and so say what moved the score."""
 Explain = Callable[[Entry], list[Contribution]]
-"""Says what moved the score of an entry, largest first; asked only when an alert is raised."""
+"""Says what moved the score of an entry, largest first; asked only for a step of EXPLAINED."""
 
 
 class Alerting:
@@ -60,6 +71,8 @@ class Alerting:
         if entry.ended:
             yield from self._end(entry, event, patient, cause="encounter_ended")
             patient.policy = FRESH
+        if event.kind is Kind.ENCOUNTER and entry.unit != UNKNOWN:
+            yield from self._move(entry, event, patient)
         if entry.disposition is Disposition.SCORED:
             yield from self._decide(entry, event, patient)
         elif entry.disposition is Disposition.ABSTAINED and _shaken(entry, patient):
@@ -79,9 +92,11 @@ class Alerting:
         if verdict.decision is Decision.RAISED:
             alert = self._alert(entry, unit)
             patient.policy = raised(self._policy, verdict.state, alert)
-            yield self._tell(entry, event, alert, Step.RAISED, cause="threshold")
-        elif verdict.decision is Decision.CLEARED and alert is not None:
-            yield self._tell(entry, event, alert, Step.CLEARED, cause="score")
+        elif verdict.decision is Decision.ESCALATED:
+            alert = verdict.state.alert
+        step = STEPS.get(verdict.decision)
+        if step is not None and alert is not None:
+            yield self._tell(entry, event, alert, step, cause=verdict.cause)
 
     def _alert(self, entry: Entry, unit: str) -> ActiveAlert:
         return ActiveAlert(
@@ -92,7 +107,16 @@ class Alerting:
             threshold=entry.threshold,
             unit=unit,
             encounter=entry.encounter,
+            severity=len(self._policy.steps_reached(entry.score)),
         )
+
+    def _move(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
+        """Follow a patient to another unit; some transfers end an alert and begin silence."""
+        at = event.measured_at
+        after = moved(self._policy, patient.policy, unit=entry.unit, at=at)
+        if after.alert is None:
+            yield from self._end(entry, event, patient, cause="transferred")
+        patient.policy = after
 
     def _withdraw(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
         """Take back an alert that a corrected or retracted value no longer bears."""
@@ -140,9 +164,10 @@ class Alerting:
             score=entry.score if scored else alert.score,
             threshold=entry.threshold if scored else alert.threshold,
             cause=cause,
-            contributions=self._reasons(entry) if step is Step.RAISED else [],
+            contributions=self._reasons(entry) if step in EXPLAINED else [],
             policy_version=self._policy.version,
             model_digest=self._model.digest,
+            severity=alert.severity,
         )
 
     def _reasons(self, entry: Entry) -> list[Contribution]:

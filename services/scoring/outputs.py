@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.core.errors import Refusal
-from services.core.events import Alert, DeadLetter
+from services.core.events import Alert, DeadLetter, alert_event_id
 from services.runtime.ports import Output, Record
 
 VITALS: Final = "vitals.v1"
@@ -25,7 +25,7 @@ def alert_output(value: bytes, alert: Alert, partition: int) -> Output:
     at = datetime.fromtimestamp(alert.measured_at / 1e6, UTC).isoformat()
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": f"{alert.alert_id}:{alert.step}",
+        "ce_id": alert_event_id(alert),
         "ce_source": "/vigil/scoring",
         "ce_type": "vigil.alert.v1",
         "ce_time": at,

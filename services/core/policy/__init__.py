@@ -1,0 +1,39 @@
+"""When a score becomes an alert and when the alert ends; a policy is frozen, its state a value.
+
+Time is event time, microseconds; the policy never sees a clock.
+"""
+
+from services.core.policy.checks import complaints, read_policy
+from services.core.policy.life import (
+    FRESH,
+    NEVER,
+    ActiveAlert,
+    PolicyState,
+    Verdict,
+    decide,
+    ended,
+    expired,
+    moved,
+    raised,
+    withdrawn,
+)
+from services.core.policy.rules import Abstain, Policy, Transfer
+
+__all__ = [
+    "FRESH",
+    "NEVER",
+    "Abstain",
+    "ActiveAlert",
+    "Policy",
+    "PolicyState",
+    "Transfer",
+    "Verdict",
+    "complaints",
+    "decide",
+    "ended",
+    "expired",
+    "moved",
+    "raised",
+    "read_policy",
+    "withdrawn",
+]
