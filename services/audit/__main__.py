@@ -46,7 +46,7 @@ def main() -> int:
         health = Health(build, metrics, progress.ready, settings.metrics_token())
         server = HealthServer(health, settings.metrics_port, settings.metrics_host)
     except (CommandError, OSError, ValueError) as error:
-        because = f"{error.what} {error.remedy}" if isinstance(error, CommandError) else str(error)
+        because = error.told if isinstance(error, CommandError) else str(error)
         log.error("not started", because=because)  # noqa: TRY400 - our logs tell no values
         return ExitCode.CONFIGURATION
     log.info("started", version=build.version, port=server.port)

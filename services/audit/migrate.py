@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from services.core.errors import CommandError, ExitCode, Retry, Stop
+from services.core.errors import CommandError, Retry, Stop
+from services.core.faults import Fault
 from services.runtime.clickhouse import ClickHouse
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "infra" / "clickhouse"
@@ -67,13 +68,13 @@ def pending(store: ClickHouse, migrations: Sequence[Migration]) -> list[Migratio
             raise CommandError(
                 f"the store has schema version {version}, which this program does not know",
                 "run the version of Vigil that wrote it, or a later one",
-                ExitCode.CONFIGURATION,
+                Fault.STORE_NEWER,
             )
         if known[version].sha256 != sha256:
             raise CommandError(
                 f"{known[version].name} was changed after it had been applied",
                 "restore the file and put the change into a new one with the next number",
-                ExitCode.CONFIGURATION,
+                Fault.MIGRATION_CHANGED,
             )
     return [m for m in migrations if m.version not in applied]
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.core.baseline import Baseline
@@ -130,7 +131,7 @@ def read(file: Path) -> "Baseline":
     except OSError as error:
         what = f"The baseline cannot be read: {error.strerror}."
         remedy = "Make one with `vigil drift baseline make` or `freeze`."
-        raise CommandError(what, remedy, ExitCode.CONFIGURATION) from None
+        raise CommandError(what, remedy, Fault.NO_BASELINE) from None
     except Refusal:
         raise _refused(f"{file.name} is no baseline of this version.") from None
     if baseline.kind != "site":
@@ -154,7 +155,7 @@ def _freeze(rng: Any, given: "PatientHours", period: "Period", out: Path, *, jso
     except OSError as error:
         what = f"The baseline cannot be written to {out}: {error.strerror}."
         remedy = "Give a file in a folder that you may write to."
-        raise CommandError(what, remedy, ExitCode.CONFIGURATION) from None
+        raise CommandError(what, remedy, Fault.UNWRITABLE) from None
     if json:
         told = {"digest": baseline.digest, "patients": len(given.units), "file": str(out)}
         _print_json(
@@ -202,7 +203,7 @@ def _publish(change: Any) -> None:
 
 def _refused(what: str) -> CommandError:
     remedy = "A site baseline of 100 patients or more can be used; see docs/drift.md."
-    return CommandError(what, remedy, ExitCode.REFUSED)
+    return CommandError(what, remedy, Fault.BASELINE)
 
 
 def _print_json(command: str, content: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 app = typer.Typer(help="Grafana's boards, as JSON.", no_args_is_help=True)
 Folder = Annotated[
@@ -45,7 +46,7 @@ def build(
         raise CommandError(
             f"the boards cannot be written: {error.strerror}",
             "choose a folder that you may write to with --to",
-            ExitCode.CONFIGURATION,
+            Fault.UNWRITABLE,
         ) from None
     _report("build", found, json=json)
 
@@ -57,7 +58,7 @@ def _differing(to: Path | None) -> Differences:
         raise CommandError(
             f"the package {error.name} is not installed",
             "boards are made where the project is developed: make setup",
-            ExitCode.CONFIGURATION,
+            Fault.NOT_INSTALLED,
         ) from None
     return list(differing(to or FOLDER))
 
@@ -67,7 +68,7 @@ def _ask(found: Differences) -> None:
         raise CommandError(
             "files differ from the boards and nobody can be asked",
             "look at `vigil dashboards diff`, then run `vigil dashboards build --yes`",
-            ExitCode.USAGE,
+            Fault.UNASKED,
         )
     for line in _lines(found):
         print(line, file=sys.stderr)

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def show(
     raise CommandError(
         f"There is no dead letter {letter}.",
         "`vigil dlq list` names those that there are.",
-        ExitCode.USAGE,
+        Fault.NO_LETTER,
     )
 
 
@@ -121,7 +122,7 @@ def _place(letter: str) -> tuple[int, int]:
         raise CommandError(
             f"{letter!r} names no dead letter.",
             "Give partition and offset as `vigil dlq list` shows them, such as 2-17.",
-            ExitCode.USAGE,
+            Fault.LETTER_NAME,
         )
     return int(partition), int(offset)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.baseline import app as baseline
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.core.baseline import FeatureReference
@@ -64,7 +65,7 @@ def explain(
         raise CommandError(
             f"There is no drift signal {signal}.",
             "`vigil drift list` names those that are open.",
-            ExitCode.USAGE,
+            Fault.NO_SIGNAL,
         )
     at = Window(steps[-1].start, steps[-1].end)
     about = (steps[-1].feature, steps[-1].cohort)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def open_store(*, create: bool = False) -> "ClickHouse":
             f"ClickHouse at {address.rpartition('@')[2]} refuses the connection"
             f" (code {error.code})",
             "check CLICKHOUSE_URL, and run `vigil ledger migrate` for a new database",
-            ExitCode.CONFIGURATION,
+            Fault.STORE_REFUSES,
         ) from None
 
 
@@ -152,7 +153,7 @@ def migrated() -> "ClickHouse":
         raise CommandError(
             f"the ledger's tables are missing: {missing[0].name} is not applied",
             "run `vigil ledger migrate`",
-            ExitCode.CONFIGURATION,
+            Fault.NOT_MIGRATED,
         )
     return store
 
@@ -162,7 +163,7 @@ def _ask(missing: "Sequence[Migration]") -> None:
         raise CommandError(
             f"{len(missing)} files are not applied and nobody can be asked",
             "run `vigil ledger migrate --yes`",
-            ExitCode.USAGE,
+            Fault.UNASKED,
         )
     for migration in missing:
         print(f"to apply: {migration.name}", file=sys.stderr)

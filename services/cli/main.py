@@ -1,6 +1,5 @@
 """The command `vigil`: the tree of commands, each loaded only when it is asked for."""
 
-import errno
 import importlib
 import json
 import os
@@ -21,7 +20,7 @@ COMMANDS: Final = {
     "doctor": ("services.cli.stack:doctor", "Check this machine and say what to do."),
     "topics": ("services.cli.topics:app", "Bring Kafka's topics to what schemas/ says."),
     "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
-    "evaluate": ("services.cli.train:evaluate", "Measure a bundle on recorded stays."),
+    "evaluate": ("services.cli.evaluate:evaluate", "Measure a bundle on recorded stays."),
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),
@@ -31,10 +30,13 @@ COMMANDS: Final = {
     "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),
     "dashboards": ("services.cli.dashboards:app", "Write Grafana's boards as JSON."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
+    "errors": ("services.cli.errors:errors", "What the code of an error means."),
 }
+INTERRUPTED: Final = 130
+"""What a shell makes of Ctrl-C."""
 # These look at the machine itself, or have a stack of their own; all others are told where the
 # stack that runs here is.
-OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor", "demo"}
+OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor", "demo", "errors"}
 
 
 class Tree(typer.core.TyperGroup):
@@ -58,23 +60,23 @@ class Tree(typer.core.TyperGroup):
 
     @override
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command; what it cannot do ends in one sentence and its exit code."""
-        from services.core.errors import CommandError, ExitCode, Retry
-
+        """Runs a command; what it cannot do ends in a code, one sentence and its exit code."""
         try:
             return super().invoke(ctx)
-        except CommandError as error:
-            raise _told(error.what, error.remedy, error.exit_code) from None
-        except Retry as error:
-            remedy = "`vigil status` shows what runs, `vigil doctor` what is wrong"
-            raise _told(str(error), remedy, ExitCode.UNREACHABLE) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            remedy = "make room on the disk of .vigil, or set VIGIL_HOME to another one"
-            raise _told("the disk is full", remedy, ExitCode.CONFIGURATION) from None
+        except typer.Exit:
+            raise
+        except (KeyboardInterrupt, typer.Abort):
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:  # noqa: BLE001 - none may end in a text that holds values
+            raise _end(error) from None
+
+    @override
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Reads the options of the tree itself."""
+        try:
+            return super().make_context(*args, **extra)
+        except typer.TyperException as error:
+            raise _end(error) from None
 
 
 app = typer.Typer(
@@ -130,6 +132,13 @@ def main() -> None:
     app(prog_name="vigil")
 
 
+def _end(error: Exception) -> Exception:
+    from services.cli.ending import ended
+
+    exit_code = ended(error)
+    return error if exit_code is None else typer.Exit(exit_code)
+
+
 def _load(name: str) -> Any:
     module, _, attribute = COMMANDS[name][0].partition(":")
     found = getattr(importlib.import_module(module), attribute)
@@ -140,11 +149,6 @@ def _load(name: str) -> Any:
     command = typer.main.get_command(found)
     command.name = name
     return command
-
-
-def _told(what: str, remedy: str, exit_code: int) -> typer.Exit:
-    print(f"vigil: {what}\n  what to do: {remedy}", file=sys.stderr)
-    return typer.Exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import typer
 
 from services.cli.moment import moment, shown
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def recompute(
         else:
             _compare(batch, period, baselines.at, json=json)
     except Stop as error:
-        raise CommandError(str(error), REMEDY, ExitCode.REFUSED) from None
+        raise CommandError(str(error), REMEDY, Fault.LEDGER_UNREADABLE) from None
 
 
 def _compare(batch: "Recompute", period: "Window", baseline_at: Any, *, json: bool) -> None:
@@ -95,7 +96,7 @@ def measured(store: "ClickHouse", since: str, until: str) -> tuple["Window", lis
         baselines = baselines_of(past.baselines(), codec)
         return period, _one_window(Recompute(past, codec, _progress()), period, baselines.at)
     except Stop as error:
-        raise CommandError(str(error), REMEDY, ExitCode.REFUSED) from None
+        raise CommandError(str(error), REMEDY, Fault.LEDGER_UNREADABLE) from None
 
 
 def _one_window(batch: "Recompute", period: "Window", baseline_at: Any) -> list["Measurement"]:
@@ -128,7 +129,7 @@ def _period(past: "Past", since: str, until: str) -> "Window":
         raise CommandError(
             "the ledger holds no predictions yet",
             "wait until the services have scored something, or name a period",
-            ExitCode.REFUSED,
+            Fault.LEDGER_EMPTY,
         )
     first, last = extent or Window(0, 0)
     period = Window(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,13 +70,13 @@ def _check(source: str, gateway: str) -> None:
         raise CommandError(
             f"{source!r} cannot be the id of a source.",
             "Use 1 to 32 small letters, digits and dashes.",
-            ExitCode.USAGE,
+            Fault.SOURCE_ID,
         )
     if not re.fullmatch(r"https?://[^/\s]+/?", gateway):
         raise CommandError(
             f"{gateway!r} is not the address of a gateway.",
             "Give scheme, host and port, such as http://127.0.0.1:8400.",
-            ExitCode.USAGE,
+            Fault.GATEWAY_ADDRESS,
         )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ def sql(
         raise CommandError(
             _said(error.text),
             "`vigil sql` only asks" if readonly else "correct the statement",
-            ExitCode.REFUSED if readonly else ExitCode.USAGE,
+            Fault.ONLY_ASKS if readonly else Fault.BAD_SQL,
         ) from None
     rows = [[_plain(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
     if json:
@@ -70,7 +71,7 @@ def ask(store: "ClickHouse", statement: str) -> "Mapping[str, Sequence[Any]]":
         raise CommandError(
             f"`vigil sql` only asks, and this is {'OUTFILE' if word in QUESTIONS else word}",
             "tables change by `vigil ledger migrate` alone, rows by the audit service alone",
-            ExitCode.REFUSED,
+            Fault.ONLY_ASKS,
         )
     return store.query(statement, settings=READ_ONLY)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.runtime.kafka.client import Options
@@ -41,7 +42,7 @@ def apply(
         raise CommandError(
             f"{first.subject} is refused: {first.why}",
             "nothing was changed; `vigil topics diff` shows everything that differs",
-            ExitCode.REFUSED,
+            Fault.TOPIC_REFUSED,
         )
     if found.changes and not yes:
         _ask(found)
@@ -114,7 +115,7 @@ def _ask(found: "Plan") -> None:
         raise CommandError(
             "topics differ from their files and nobody can be asked",
             "look at `vigil topics diff`, then run `vigil topics apply --yes`",
-            ExitCode.USAGE,
+            Fault.UNASKED,
         )
     for line in _lines(found):
         print(line, file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from enum import IntEnum, StrEnum
 
+from services.core.faults import Fault
+
 
 class ExitCode(IntEnum):
     """How a process ends; a supervisor restarts every code but OK, CONFIGURATION and STOP."""
@@ -90,11 +92,26 @@ class CommandError(VigilError):
     Args:
         what: what happened and why, one sentence.
         remedy: what to do about it, one sentence.
-        exit_code: how the command ends.
+        fault: which error it is; its first digit is how the command ends.
+        exit_code: how it ends instead: as what it had asked for ended.
     """
 
-    def __init__(self, what: str, remedy: str, exit_code: ExitCode) -> None:
+    def __init__(
+        self, what: str, remedy: str, fault: Fault | ExitCode, exit_code: ExitCode | None = None
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
-        self.exit_code = exit_code
+        self.fault = fault
+        usual = fault.number // 1000 if isinstance(fault, Fault) else fault
+        self.exit_code = exit_code or ExitCode(usual)
+
+    @property
+    def vgl(self) -> str:
+        """The code under which docs/errors.md tells of it."""
+        return self.fault.code if isinstance(self.fault, Fault) else f"VGL-{self.fault}000"
+
+    @property
+    def told(self) -> str:
+        """All of it in one line, for logs."""
+        return f"{self.vgl} {self.what} {self.remedy}"

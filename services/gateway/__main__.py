@@ -11,6 +11,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 from services.core.pseudonyms import parse_key
 from services.gateway.pipeline import assemble
 from services.gateway.reception.sources import Sources, read_sources
@@ -43,7 +44,7 @@ def main() -> int:
         names = ", ".join(prefix + str(wrong["loc"][0]).upper() for wrong in error.errors())
         log.error("not started", because=f"{names} missing or wrong", what_to_do=SEE)  # noqa: TRY400 - our logs tell no values
     except CommandError as error:
-        log.error("not started", because=error.what, what_to_do=error.remedy)  # noqa: TRY400 - our logs tell no values
+        log.error("not started", because=error.told)  # noqa: TRY400 - our logs tell no values
     return ExitCode.CONFIGURATION
 
 
@@ -96,7 +97,7 @@ def _key(settings: GatewaySettings) -> bytes:
         raise CommandError(
             "the pseudonym key cannot be read from VIGIL_PSEUDONYM_KEY_FILE",
             "name a file that holds 64 hex digits; `vigil up` makes one",
-            ExitCode.CONFIGURATION,
+            Fault.KEY_FILE,
         ) from None
 
 
@@ -107,7 +108,7 @@ def _token(settings: GatewaySettings) -> str:
         raise CommandError(
             "the token cannot be read from VIGIL_METRICS_TOKEN_FILE",
             "name a file that this service may read, or none",
-            ExitCode.CONFIGURATION,
+            Fault.TOKEN_FILE,
         ) from None
 
 
@@ -118,7 +119,7 @@ def _codec(settings: GatewaySettings) -> Codec:
         raise CommandError(
             "the schemas cannot be read from VIGIL_SCHEMAS",
             "start in the project's folder, or name its schemas; `vigil up` does",
-            ExitCode.CONFIGURATION,
+            Fault.NO_CONTRACTS,
         ) from None
 
 
@@ -132,7 +133,7 @@ def _sources(settings: GatewaySettings) -> Sources:
         raise CommandError(
             f"VIGIL_SOURCES_FILE cannot be used: {error}",
             "list the sources as docs/gateway.md shows",
-            ExitCode.CONFIGURATION,
+            Fault.SOURCES_FILE,
         ) from None
 
 
@@ -141,7 +142,7 @@ def _refuse_open_door(settings: GatewaySettings, sources: Sources) -> None:
         raise CommandError(
             "the gateway would listen beyond this machine and know nobody",
             "give each source a token in VIGIL_SOURCES_FILE, or set VIGIL_GATEWAY_HOST=127.0.0.1",
-            ExitCode.CONFIGURATION,
+            Fault.OPEN_GATEWAY,
         )
 
 
@@ -155,7 +156,7 @@ def _door(settings: GatewaySettings) -> socket.socket:
         raise CommandError(
             f"port {settings.gateway_port} cannot be opened: {error.strerror}",
             "end what uses it, or set VIGIL_GATEWAY_PORT",
-            ExitCode.CONFIGURATION,
+            Fault.GATEWAY_PORT,
         ) from None
 
 

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
 from services.core.events import Fate, Receipt
+from services.core.faults import Fault
 from services.core.terminology.book import TABLES, Terminology
 from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
 from services.ingest.settings import IngestSettings
@@ -59,9 +60,9 @@ def read_terminology(folder: Path) -> Terminology:
         return Terminology.parse(texts)
     except OSError as error:
         what = f"The table {error.filename} cannot be read: {error.strerror}."
-        raise CommandError(what, "Set VIGIL_SCHEMAS.", ExitCode.CONFIGURATION) from None
+        raise CommandError(what, "Set VIGIL_SCHEMAS.", Fault.TERMINOLOGY) from None
     except ValueError as error:
-        raise CommandError(f"{error}.", "Mend this line.", ExitCode.CONFIGURATION) from None
+        raise CommandError(f"{error}.", "Mend this line.", Fault.TERMINOLOGY) from None
 
 
 def counting(metrics: Metrics) -> OnReceipt:

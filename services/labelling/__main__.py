@@ -4,7 +4,8 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 
-from services.core.errors import CommandError, ExitCode, Reason
+from services.core.errors import CommandError, Reason
+from services.core.faults import Fault
 from services.core.labels import Rule
 from services.core.windows import HOUR
 from services.labelling.outputs import CHANGELOG, INPUTS, LABELLED
@@ -56,7 +57,7 @@ def check_partitions(partitions: Mapping[str, int]) -> None:
         raise CommandError(
             f"The topics of labelling do not have one number of partitions: {dict(partitions)}.",
             "Run `vigil topics apply`; it says which topic is in the way.",
-            ExitCode.CONFIGURATION,
+            Fault.PARTITIONS,
         )
 
 

@@ -1,12 +1,14 @@
 """A command of `vigil` run as its own process, with an environment of its own."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 
 def vigil(arguments: tuple[str, ...], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -23,12 +25,14 @@ def ask(question: str, env: Mapping[str, str]) -> list[dict[str, Any]]:
     """
     done = vigil(("sql", question, "--json"), env)
     if done.returncode:
-        raise CommandError(said(done), "`vigil ledger migrate`, `vigil status`", ExitCode.FINDING)
+        raise CommandError(
+            said(done), "`vigil ledger migrate`, `vigil status`", Fault.STORE_SILENT
+        )
     answer = json.loads(done.stdout)
     return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
-    """The first line of what a command complained of."""
-    first = done.stderr.strip().partition("\n")[0].removeprefix("vigil: ")
+    """The first line of what a command complained of, without its code."""
+    first = re.sub(r"^vigil: (VGL-\d{4} )?", "", done.stderr.strip().partition("\n")[0])
     return first or f"it ended with exit code {done.returncode}"

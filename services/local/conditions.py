@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 
 def refuse_full_disk(path: Path, needed_bytes: int) -> None:
@@ -26,7 +27,7 @@ def refuse_full_disk(path: Path, needed_bytes: int) -> None:
         raise CommandError(
             f"the disk of {path} has {free >> 20} MiB left and {needed_bytes >> 20} are needed",
             "make room, or set VIGIL_HOME to another disk",
-            ExitCode.CONFIGURATION,
+            Fault.DISK_FULL,
         )
 
 
@@ -90,5 +91,5 @@ def _lock(handle: int, who: str) -> None:
         raise CommandError(
             f"another `{who}` is at work here",
             "wait for it, or end it with Ctrl-C",
-            ExitCode.CONFIGURATION,
+            Fault.AT_WORK,
         ) from None

@@ -11,7 +11,8 @@ from pathlib import Path
 from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import Artifact, MavenContext
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.local.home import REPO, here
 
 LOCK = REPO / "infra" / "kafka" / "jars.lock"
@@ -92,7 +93,7 @@ def _verified(jar: Jar, artifact: Artifact) -> Path:
     raise CommandError(
         f"{path.name} was served with another sha256 than infra/kafka/jars.lock promises",
         "look at the repository or mirror that served it; nothing was started",
-        ExitCode.UNREACHABLE,
+        Fault.JAR_CHANGED,
     )
 
 
@@ -103,7 +104,7 @@ def _download(artifact: Artifact) -> None:
         raise Offline(
             f"Kafka's jar {artifact.filename} is not in the cache and cannot be fetched",
             "go online once, or set KAFKA_BOOTSTRAP_SERVERS to a cluster that runs",
-            ExitCode.UNREACHABLE,
+            Fault.JAR_MISSING,
         ) from error
 
 

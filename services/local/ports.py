@@ -2,7 +2,8 @@
 
 import socket
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 
 def free_port() -> int:
@@ -33,7 +34,7 @@ def refuse_taken(port: int, what: str) -> None:
         raise CommandError(
             f"{what}: port {port} is taken by another program",
             "end that program, or `vigil down` and `vigil up` to choose another port",
-            ExitCode.UNREACHABLE,
+            Fault.PORT_TAKEN,
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 from services.local import kafka
 from services.local.command import vigil
 from services.local.conditions import (
@@ -152,7 +153,7 @@ class Stack:
                 raise CommandError(
                     f"ClickHouse did not come up at {url}: {last_line(log)}",
                     f"read {log}",
-                    ExitCode.UNREACHABLE,
+                    Fault.CLICKHOUSE_DOWN,
                 )
             time.sleep(0.05)
 
@@ -166,6 +167,7 @@ class Stack:
                 raise CommandError(
                     f"`{' '.join(command)}` failed: {said}",
                     "mend that, then `vigil up` again; nothing was left running",
+                    Fault.PREPARATION,
                     _exit_code(done.returncode),
                 )
 
@@ -180,6 +182,7 @@ class Stack:
                 return CommandError(
                     f"{service.name} is not ready ({why}); its last words: {said}",
                     f"`vigil logs {service.name}`; the rest runs until `vigil down`",
+                    Fault.SERVICE_NOT_READY,
                     _exit_code(process.exit_code or ExitCode.UNREACHABLE),
                 )
             time.sleep(0.05)

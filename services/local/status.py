@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 from services.local.command import ask
 from services.local.conditions import pings, why_not_ready
 from services.local.environment import environment, remembered_ports
@@ -118,7 +119,7 @@ def log_of(stack: Stack, name: str) -> Path:
         raise CommandError(
             f"there is no log of {name}",
             f"choose one of: {', '.join(known) or 'none yet; `vigil up` first'}",
-            ExitCode.USAGE,
+            Fault.NO_LOG,
         )
     return stack.home.logs / f"{name}.log"
 

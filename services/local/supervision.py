@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]  # no stubs exist
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.local.home import REPO, Home
 from services.local.roster import Program
 
@@ -75,7 +76,7 @@ class Supervisor:
             raise CommandError(
                 f"the path {home.root} is too long for the supervisor's socket",
                 "set VIGIL_HOME to a shorter path",
-                ExitCode.CONFIGURATION,
+                Fault.PATH_TOO_LONG,
             )
 
     def begin(
@@ -95,7 +96,7 @@ class Supervisor:
             raise CommandError(
                 f"the supervisor did not start: {(done.stderr or done.stdout).strip()[-300:]}",
                 f"read {self._home.logs / 'supervisor.log'}",
-                ExitCode.CONFIGURATION,
+                Fault.SUPERVISOR,
             )
 
     def answers(self) -> bool:

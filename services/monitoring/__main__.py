@@ -11,6 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.core.errors import CommandError, ExitCode, Retry, Stop
+from services.core.faults import Fault
 from services.monitoring.app import Monitor, Wiring
 from services.monitoring.counting import CountTask
 from services.monitoring.desk import MakeTask
@@ -21,11 +22,12 @@ from services.monitoring.meter import WatchMeter
 from services.monitoring.outputs import LABELLED, PREDICTIONS, TALLIES
 from services.monitoring.quiet import quieten
 from services.monitoring.settings import MonitoringSettings
-from services.monitoring.shelf import Follower, Shelf, followers
+from services.monitoring.shelf import Shelf, followers
 from services.monitoring.transport import check_pins
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
+from services.runtime.kafka.follower import Follower
 from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import Health, HealthServer
@@ -76,7 +78,7 @@ class _Life:
             monitor = self._monitor(codec, shelf)
             server = self._serve(monitor.ready)
         except (CommandError, OSError, ValueError) as error:
-            because = error.remedy if isinstance(error, CommandError) else str(error)
+            because = error.told if isinstance(error, CommandError) else str(error)
             log.error("not started", exc_info=error, because=because)  # noqa: TRY400 - our logs tell no values
             return ExitCode.CONFIGURATION
         except Retry as error:
@@ -143,7 +145,7 @@ def partitions(options: Options) -> int:
         raise CommandError(
             "predictions.v1, labelled.v1 and tallies.v1 have different numbers of partitions.",
             "Make them again by `vigil topics apply`.",
-            ExitCode.CONFIGURATION,
+            Fault.PARTITIONS,
         )
     return found[TALLIES]
 

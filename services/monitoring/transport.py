@@ -20,7 +20,8 @@ from faust.types import TP
 from faust.types.tuples import Message
 from typing_extensions import override
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 FETCH_WAIT_MS: Final = 100
 
@@ -193,5 +194,5 @@ def check_pins(proved: Mapping[tuple[type, str], str] = PROVED) -> None:
                 f"{owner.__name__}.{name} of {owner.__module__} is not what this was proved on.",
                 "Install faust-streaming==0.15.3 and aiokafka==0.14.0, or prove it again by "
                 "tests/wire/test_monitoring_transport.py and note its digest in transport.py.",
-                ExitCode.CONFIGURATION,
+                Fault.TRANSPORT,
             )

@@ -77,7 +77,7 @@ def run(
 
 
 def _remedy(error: Exception) -> str:
-    return f"{error.what} {error.remedy}" if isinstance(error, CommandError) else str(error)
+    return error.told if isinstance(error, CommandError) else str(error)
 
 
 def _leave(worker: Worker, code: ExitCode) -> None:

@@ -9,7 +9,8 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.pseudonyms import parse_key
 
 NONCE_BYTES: Final = 12
@@ -66,7 +67,7 @@ class Vault:
             raise CommandError(
                 f"No payload key of epoch {epoch} is in the key file.",
                 "Use the key file that ingest used then: one key per line, oldest first.",
-                ExitCode.CONFIGURATION,
+                Fault.NO_EPOCH,
             )
         nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
@@ -75,7 +76,7 @@ class Vault:
             raise CommandError(
                 "The payload cannot be decrypted: it was sealed with another key, or was changed.",
                 "Use the key file that ingest uses.",
-                ExitCode.REFUSED,
+                Fault.SEALED_OTHERWISE,
             ) from None
 
 
@@ -102,4 +103,4 @@ def read_keys(path: Path) -> list[bytes]:
 
 
 def _refused(path: Path, why: str, remedy: str) -> CommandError:
-    return CommandError(f"Key file {path}: {why}.", remedy, ExitCode.CONFIGURATION)
+    return CommandError(f"Key file {path}: {why}.", remedy, Fault.KEY_FILE)

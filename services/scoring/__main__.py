@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
 from services.core.events import Alert, Disposition, PredictionBatch, Role, Step
+from services.core.faults import Fault
 from services.core.policy import Policy
 from services.runtime import bundle
 from services.runtime.codec import Codec
@@ -81,7 +82,7 @@ def policy_of(loaded: bundle.Bundle) -> Policy:
         raise CommandError(
             f"The policy of the bundle {loaded.name} {loaded.version} cannot be read: {error}.",
             "Mend policy.json and make the bundle again.",
-            ExitCode.CONFIGURATION,
+            Fault.POLICY,
         ) from error
 
 
@@ -121,7 +122,7 @@ def _topic_id(options: Options) -> str:
     found = admin.topics(options).get(VITALS)
     if found is None:
         raise CommandError(
-            f"Kafka has no topic {VITALS}.", "Run `vigil topics apply`.", ExitCode.CONFIGURATION
+            f"Kafka has no topic {VITALS}.", "Run `vigil topics apply`.", Fault.NO_TOPIC
         )
     return found.topic_id
 

@@ -8,7 +8,8 @@ from zlib import crc32
 
 import msgspec
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.simulator.delivery import Pace, Sent
 from services.simulator.messages import Message, instant
 from services.simulator.posting import Door, Given
@@ -233,5 +234,5 @@ def _tick_refused(status: int) -> CommandError:
     return CommandError(
         f"The gateway refuses the time that the source sends (answer {status}).",
         "Check that the source's clock is configured as declared and that its time moves on.",
-        ExitCode.REFUSED,
+        Fault.TIME_REFUSED,
     )

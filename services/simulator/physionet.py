@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.vitals import UNITS, VARIABLES
 from services.simulator import fhir
 from services.simulator.messages import Message, instant
@@ -45,7 +46,7 @@ def read(path: Path) -> "pl.DataFrame":
             f"{path} is not data of the PhysioNet 2019 challenge ({type(error).__name__}).",
             f"Give a .parquet or .psv file, or a folder of .psv files, with {_COLUMNS[1]} … "
             f"{_COLUMNS[-1]} as columns.",
-            ExitCode.REFUSED,
+            Fault.NOT_RECORDED,
         ) from error
 
 

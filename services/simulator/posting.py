@@ -5,7 +5,8 @@ from typing import Final
 
 import httpcore
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
@@ -110,7 +111,7 @@ class Door:
             f"(last answer {status}).",
             "See `vigil status` and `vigil logs gateway`; then send again: what arrived twice "
             "is recognized.",
-            ExitCode.UNREACHABLE,
+            Fault.GATEWAY_SILENT,
         )
 
     async def close(self) -> None:

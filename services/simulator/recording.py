@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.simulator import physionet
 from services.simulator.messages import START, Message
 
@@ -73,7 +74,7 @@ def _fhir_files(path: Path) -> list[Path]:
         raise CommandError(
             f"There is nothing to replay at {path}.",
             "Give a .parquet, .psv, .json or .ndjson file, or a folder of such files.",
-            ExitCode.REFUSED if path.exists() else ExitCode.USAGE,
+            Fault.NOT_RECORDED if path.exists() else Fault.NO_RECORDING,
         )
     return files
 

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.vitals import VARIABLE_INDEX
 from services.simulator.charting import Chart
 from services.simulator.hospital import Bed, Device
@@ -194,5 +195,5 @@ def _unusable(name: str, why: str) -> CommandError:
     return CommandError(
         f"The scenario {name} cannot be used: {why}.",
         f"Take one of {', '.join(names())}, or a file of the same form.",
-        ExitCode.REFUSED,
+        Fault.SCENARIO,
     )

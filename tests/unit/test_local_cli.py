@@ -13,6 +13,7 @@ import typer
 
 from services.cli import main
 from services.core.errors import CommandError, ExitCode, Retry
+from services.core.faults import Fault
 from services.local.home import REPO
 
 HEAVY = {
@@ -98,12 +99,13 @@ def _run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def test_what_a_command_cannot_do_is_a_sentence_a_remedy_and_its_exit_code(
+def test_what_a_command_cannot_do_is_a_code_a_sentence_a_remedy_and_its_exit_code(
     doing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    doing(CommandError("the ward is closed", "open it", ExitCode.REFUSED))
+    doing(CommandError("the ward is closed", "open it", Fault.ONLY_ASKS))
     assert _run("fails") == ExitCode.REFUSED
-    assert capsys.readouterr() == ("", "vigil: the ward is closed\n  what to do: open it\n")
+    told = "vigil: VGL-5301 the ward is closed\n  what to do: open it\n"
+    assert capsys.readouterr() == ("", told)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,8 @@ def test_what_a_command_cannot_do_is_a_sentence_a_remedy_and_its_exit_code(
         (Retry("Kafka: no answer"), ExitCode.UNREACHABLE, "Kafka: no answer"),
         (OSError(errno.ENOSPC, "full"), ExitCode.CONFIGURATION, "the disk is full"),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED, ""),
+        (typer.Abort(), ExitCode.INTERRUPTED, ""),
+        (KeyError("x"), ExitCode.CRASH, "VGL-7001 unexpected KeyError"),
     ],
 )
 def test_other_ends_have_their_exit_code_too(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 from services.local.command import vigil
 
 DRAINED_S: Final = 90.0
@@ -39,7 +40,7 @@ class Vigil:
             raise CommandError(
                 f"`vigil {' '.join(arguments[:2])}` failed: {done.stderr.strip()[-300:]}",
                 "Run the demo again; if it fails again, `vigil doctor` says what is the matter.",
-                ExitCode.UNREACHABLE,
+                Fault.DEMO_FAILED,
             )
         return dict(json.loads(done.stdout))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.cli.demo.account import Course
@@ -76,7 +77,7 @@ def _refuse_no_folder(file: Path | None) -> None:
         raise CommandError(
             f"the account cannot be written to {file}",
             "give --json and --report a file in a folder that exists",
-            ExitCode.USAGE,
+            Fault.NO_FOLDER,
         )
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.cli.report.material import Material
@@ -55,7 +56,7 @@ def refuse_no_folder(file: Path, option: str) -> None:
         raise CommandError(
             f"nothing can be written to {file}",
             f"give {option} a file in a folder that exists",
-            ExitCode.USAGE,
+            Fault.NO_FOLDER,
         )
 
 

@@ -12,7 +12,8 @@ from services.cli.report import numbers, performance, watching
 from services.cli.report.drawing import drawable, svg
 from services.cli.report.material import Material
 from services.cli.report.view import Drawing, Page
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 LARGEST: Final = 2 << 20
 """Bytes of a page; mail and records systems take it."""
@@ -55,7 +56,7 @@ def render(page: Page) -> bytes:
         raise CommandError(
             f"the report is larger than {LARGEST >> 20} MB",
             "ask for a shorter period",
-            ExitCode.REFUSED,
+            Fault.TOO_LARGE,
         )
     return written
 

@@ -11,7 +11,8 @@ import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from typing_extensions import override
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 
@@ -118,7 +119,7 @@ class HealthServer:
                 "the metrics would be shown beyond this machine to whoever asks.",
                 "Name a file with a token in VIGIL_METRICS_TOKEN_FILE, or keep"
                 " VIGIL_METRICS_HOST=127.0.0.1.",
-                ExitCode.CONFIGURATION,
+                Fault.TOKEN_NEEDED,
             )
 
         class Handler(BaseHTTPRequestHandler):

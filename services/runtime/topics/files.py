@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +43,7 @@ def read_topics(schemas: Path) -> list[Topic]:
         raise CommandError(
             f"there are no topic files in {schemas / 'topics'}",
             "start in the project's folder, or set VIGIL_SCHEMAS to its schemas",
-            ExitCode.CONFIGURATION,
+            Fault.NO_CONTRACTS,
         )
     return topics
 
@@ -54,12 +55,12 @@ def _read(path: Path) -> Topic:
         raise CommandError(
             f"{path} is no topic file: {error}",
             "correct it after the example of its neighbors",
-            ExitCode.CONFIGURATION,
+            Fault.TOPIC_FILE,
         ) from None
     if topic.topic != path.stem:
         raise CommandError(
             f"{path} describes the topic {topic.topic}",
             "name the file after its topic",
-            ExitCode.CONFIGURATION,
+            Fault.TOPIC_FILE,
         )
     return topic

@@ -18,7 +18,8 @@ from avro.compatibility import (
 from avro.errors import AvroException
 from avro.schema import NamedSchema, parse
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.runtime.topics.plan import Refused
 
 
@@ -45,11 +46,11 @@ def _read(path: Path) -> Landed:
         schema = parse(path.read_text(), validate_names=True)
     except (OSError, AvroException, json.JSONDecodeError) as error:
         raise CommandError(
-            f"{path} is no Avro schema: {error}", "correct it", ExitCode.CONFIGURATION
+            f"{path} is no Avro schema: {error}", "correct it", Fault.SCHEMA_FILE
         ) from None
     if not isinstance(schema, NamedSchema):
         raise CommandError(
-            f"{path} describes no record", "give it a name and fields", ExitCode.CONFIGURATION
+            f"{path} describes no record", "give it a name and fields", Fault.SCHEMA_FILE
         )
     mark = schema.fingerprint("CRC-64-AVRO").hex()
     return Landed(path=path, name=schema.fullname, fingerprint=mark, schema=schema)
@@ -107,7 +108,7 @@ def freeze(schemas: Path) -> list[Path]:
         raise CommandError(
             f"{complaints[0].subject} is incompatible: {complaints[0].why}",
             "give new fields a default and leave the others as they were",
-            ExitCode.REFUSED,
+            Fault.INCOMPATIBLE,
         )
     folder = schemas / "history"
     folder.mkdir(exist_ok=True)
