@@ -44,6 +44,7 @@ CounterName = Literal[
     "measurements_total",
     "signals_total",
     "baselines_total",
+    "model_changes_total",
 ]
 GaugeName = Literal[
     "lag_records",
@@ -52,6 +53,7 @@ GaugeName = Literal[
     "unconfirmed_records",
     "ready",
     "open_signals",
+    "models_loaded",
 ]
 HistogramName = Literal[
     "transaction_seconds",
@@ -140,6 +142,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         meaning="Baselines that a change put into use: taken, or refused as unusable.",
         labels=("service", "outcome"),
     ),
+    "model_changes_total": Metric(
+        meaning="Changes of models and policies: taken, or refused with the reason; the old stay.",
+        labels=("service", "outcome", "reason"),
+    ),
 }
 """What only grows while a process lives."""
 
@@ -167,6 +173,10 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     "open_signals": Metric(
         meaning="Signals that stand open by severity; the reason is the metric they came of.",
         labels=("service", "reason", "feature", "cohort", "outcome"),
+    ),
+    "models_loaded": Metric(
+        meaning="1 for each model at work; the outcome is its part: champion, canary, shadow.",
+        labels=("model", "version", "outcome"),
     ),
 }
 """What goes up and down."""

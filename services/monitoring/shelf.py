@@ -1,6 +1,5 @@
 """What people put into use and what was signalled, read beside the work, again and again."""
 
-from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -11,14 +10,12 @@ from services.core.events import Signal, SignalStep
 from services.monitoring.baselines import InUse, put_into_use
 from services.monitoring.outputs import SIGNALS
 from services.runtime.codec import Codec
-from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
-from services.runtime.kafka.reader import Reader, stable_ends, starts
+from services.runtime.kafka.follower import Follower
 from services.runtime.ports import Record
 from services.runtime.telemetry.metrics import Metrics
 
 CHANGES: Final = "changes.v1"
-PATIENCE_S: Final = 20.0
 
 log = structlog.stdlib.get_logger()
 
@@ -92,27 +89,7 @@ def _labels(signal: Signal) -> dict[str, str]:
     }
 
 
-class Follower:
-    """Reads a topic from its start, and from where it came to whenever it is asked again."""
-
-    def __init__(self, options: Options, topic: str, take: Callable[[Record], None]) -> None:
-        """Begin at the start; raises Retry when the cluster does not answer or lacks the topic."""
-        self._options, self._take = options, take
-        self._places = partitions_of(options, [topic])
-        self._reader = Reader(options, starts(options, self._places))
-
-    def look(self) -> None:
-        """Read to the present end; may block for seconds.
-
-        Raises:
-            Retry: Kafka is away; ask again.
-        """
-        goals = stable_ends(self._options, self._places)
-        for record in self._reader.until(goals, patience_s=PATIENCE_S):
-            self._take(record)
-
-
 def followers(options: Options, shelf: Shelf) -> list[Follower]:
-    """Follow everything that a shelf keeps; raises as `Follower` does."""
+    """Follow everything that a shelf keeps; raises as a follower does."""
     takes = {CHANGES: shelf.change, SIGNALS: shelf.signal}
     return [Follower(options, topic, take) for topic, take in takes.items()]

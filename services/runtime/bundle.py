@@ -3,14 +3,18 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.features import FEATURES
+from services.core.policy import Policy
 
 MANIFEST: Final = "MANIFEST.json"
 SCHEMA: Final = "vigil.bundle/1"
@@ -23,6 +27,49 @@ FILES: Final = (
     "card.json",
 )
 """The files of a bundle beside its manifest; there are no others."""
+
+
+class Unfit(StrEnum):
+    """Why a bundle cannot be used, as logs and metrics tell it."""
+
+    MISSING = "missing"  # no such bundle, or one of its files is not there
+    MANIFEST = "manifest"  # it is none, or does not say what every bundle says
+    DIGEST = "digest"  # not the expected bundle, or a file was changed
+    FEATURES = "features"  # one that this program does not compute
+    POLICY = "policy"
+    GRAPH = "graph"  # ONNX Runtime cannot load it
+    OUTSIDE_DATA = "outside_data"  # the graph refers to a file that no digest covers
+    INTERFACE = "interface"  # other inputs than the bundle lists, or no score
+    OUTPUT = "output"  # what is no probability
+    BOOSTER = "booster"  # LightGBM cannot load it, or its contributions do not add up
+
+
+FAULTS: Final = {
+    Unfit.POLICY: Fault.POLICY,
+    Unfit.GRAPH: Fault.MODEL_GRAPH,
+    Unfit.OUTSIDE_DATA: Fault.MODEL_GRAPH,
+    Unfit.INTERFACE: Fault.MODEL_GRAPH,
+    Unfit.OUTPUT: Fault.MODEL_GRAPH,
+    Unfit.BOOSTER: Fault.MODEL_GRAPH,
+}
+"""What people are told of it; all else is a fault of the bundle."""
+
+
+class BundleRefused(CommandError):  # noqa: N818 - a refusal is an answer, not a fault of ours
+    """A bundle cannot be used.
+
+    Args:
+        name: of the bundle, for the text.
+        why: what is wrong, the rest of the sentence.
+        unfit: the same for logs and metrics.
+    """
+
+    def __init__(self, name: str, why: str, unfit: Unfit) -> None:
+        remedy = "Restore the bundle from where it was released, or train it again."
+        super().__init__(
+            f"The model bundle {name} {why}.", remedy, FAULTS.get(unfit, Fault.BUNDLE)
+        )
+        self.unfit = unfit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +117,14 @@ def load(path: Path, *, digest: str | None = None) -> Bundle:
         digest: the digest that is expected, if one was agreed on.
 
     Raises:
-        CommandError: the bundle is incomplete, was changed, is not the expected one, or has
-            features that this program does not compute (CONFIGURATION).
+        BundleRefused: the bundle is incomplete, was changed, is not the expected one, or has
+            features that this program does not compute.
     """
     raw = _read(path, MANIFEST)
     found = hashlib.sha256(raw).hexdigest()
     if digest is not None and digest != found:
-        raise _refused(path, f"has digest {found[:12]} where {digest[:12]} is expected")
+        why = f"has digest {found[:12]} where {digest[:12]} is expected"
+        raise _refused(path, why, Unfit.DIGEST)
     manifest = _json(path, MANIFEST, raw)
     contents = _verified(path, manifest)
     features = _json(path, "features.json", contents["features.json"])
@@ -98,6 +146,36 @@ def load(path: Path, *, digest: str | None = None) -> Bundle:
         raise _refused(path, "lacks something that every bundle states") from error
 
 
+def find(models: Path, name: str, digest: str) -> Path:
+    """Say in which folder of `models/<name>` a bundle lies; its name is no part of the digest.
+
+    Args:
+        models: where bundles are kept, `<name>/<version>` each.
+        name: of the model; no path.
+        digest: of the bundle.
+
+    Raises:
+        BundleRefused: it is not there (MISSING).
+    """
+    for manifest in sorted((models / name).glob(f"*/{MANIFEST}")):
+        if digest_of(_read(manifest.parent, MANIFEST)) == digest:
+            return manifest.parent
+    raise BundleRefused(name, f"with digest {digest[:12]} is not among the models", Unfit.MISSING)
+
+
+def policy_of(loaded: Bundle) -> Policy:
+    """Read a bundle's own policy.
+
+    Raises:
+        BundleRefused: it is none.
+    """
+    try:
+        return msgspec.convert(loaded.policy, Policy)
+    except msgspec.ValidationError as error:
+        why = f"has a policy that cannot be read: {error}"
+        raise BundleRefused(f"{loaded.name} {loaded.version}", why, Unfit.POLICY) from error
+
+
 def digest_of(contents: bytes) -> str:
     """The digest under which the manifest lists a file: sha256, hex."""
     return hashlib.sha256(contents).hexdigest()
@@ -112,7 +190,8 @@ def _verified(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
     contents = {name: _read(path, name) for name in FILES}
     for name, content in contents.items():
         if digest_of(content) != listed[name]:
-            raise _refused(path, f"has a {name} that does not match its manifest")
+            why = f"has a {name} that does not match its manifest"
+            raise _refused(path, why, Unfit.DIGEST)
     return contents
 
 
@@ -122,18 +201,19 @@ def _columns(path: Path, features: dict[str, Any]) -> NDArray[np.intp]:
     try:
         return np.array([place[each["name"], each["unit"]] for each in features["features"]])
     except KeyError as error:
-        raise _refused(path, "has a feature that this version does not compute") from error
+        why = "has a feature that this version does not compute"
+        raise _refused(path, why, Unfit.FEATURES) from error
 
 
 def _read(path: Path, name: str) -> bytes:
     file = path / name
     # A link could lead out of the folder, and change after the digest was taken.
     if file.is_symlink() or not file.is_file():
-        raise _refused(path, f"has no file {name}")
+        raise _refused(path, f"has no file {name}", Unfit.MISSING)
     try:
         return file.read_bytes()
     except OSError as error:
-        raise _refused(path, f"has a {name} that cannot be read") from error
+        raise _refused(path, f"has a {name} that cannot be read", Unfit.MISSING) from error
 
 
 def _json(path: Path, name: str, raw: bytes) -> dict[str, Any]:
@@ -146,9 +226,5 @@ def _json(path: Path, name: str, raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _refused(path: Path, why: str) -> CommandError:
-    return CommandError(
-        f"The model bundle {path.name} {why}.",
-        "Restore the bundle from where it was released, or train it again.",
-        ExitCode.CONFIGURATION,
-    )
+def _refused(path: Path, why: str, unfit: Unfit = Unfit.MANIFEST) -> BundleRefused:
+    return BundleRefused(path.name, why, unfit)

@@ -1,17 +1,22 @@
 """The door to the model: ONNX Runtime for scores, LightGBM for what a score is made of."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 from numpy.typing import NDArray
 
-from services.core.errors import CommandError, ExitCode, Stop
-from services.runtime.bundle import Bundle
+from services.core.errors import Stop
+from services.runtime.bundle import Bundle, BundleRefused, Unfit
 
 if TYPE_CHECKING:
     import lightgbm
+
+REHEARSED: Final = 512
+"""Rows, as many as the largest batch has."""
+EXACT: Final = 1e-6
+OUTSIDE: Final = "/nowhere"
 
 
 class Contribution(NamedTuple):
@@ -26,8 +31,8 @@ class OnnxModel:
     """The scorer of one bundle; one thread, no spinning, the same bits in a batch of any size.
 
     Raises:
-        CommandError: ONNX Runtime cannot load the graph, or it has other inputs than the bundle
-            says (CONFIGURATION).
+        BundleRefused: ONNX Runtime cannot load the graph, or it has other inputs than the bundle
+            says.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -66,6 +71,35 @@ class OnnxModel:
         names = self._bundle.features
         return [Contribution(names[i], float(features[i]), float(added[i])) for i in order]
 
+    def rehearse(self) -> None:
+        """Score and explain rows that are made up, before anybody is scored; takes a second.
+
+        What a first call has to load or to allocate passes here, and not between two patients.
+
+        Raises:
+            BundleRefused: a score is no probability (OUTPUT), or the contributions of the booster
+                do not add up to its margin (BOOSTER).
+        """
+        rng = np.random.default_rng(0)
+        rows = rng.uniform(0, 150, (REHEARSED, self._width)).astype(np.float32)
+        # From a row of which everything is known to one of which nothing is.
+        rows[rng.random(rows.shape) < np.linspace(0, 1, REHEARSED)[:, None]] = np.nan
+        try:
+            self.score(rows)
+        except Stop as error:
+            raise _unusable(self._bundle, f"is refused: {error}", Unfit.OUTPUT) from error
+        if not self._adds_up(rows[REHEARSED // 2]):
+            raise _unusable(self._bundle, "has no booster that explains it", Unfit.BOOSTER)
+
+    def _adds_up(self, row: NDArray[np.float32]) -> bool:
+        import lightgbm  # noqa: PLC0415 - as below
+
+        try:
+            added = self._added(row)
+            return len(added) == self._width + 1 and abs(added.sum() - self.margin(row)) < EXACT
+        except lightgbm.basic.LightGBMError:
+            return False
+
     def margin(self, features: NDArray[np.float32]) -> float:
         """Raw margin of one row (F,), the log-odds before calibration."""
         return float(self._predict(features)[0])
@@ -99,24 +133,27 @@ def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.use_deterministic_compute = True
     options.log_severity_level = 3
+    # No digest covers what lies outside the bundle; else it is looked for where the process runs.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", OUTSIDE
+    )
     try:
         session = onnxruntime.InferenceSession(
             bundle.onnx, options, providers=["CPUExecutionProvider"]
         )
     # Its exceptions have no common base below Exception.
     except Exception as error:
-        raise _unusable(bundle, "is not a graph that ONNX Runtime can load") from error
+        unfit = Unfit.OUTSIDE_DATA if "xternal" in str(error) else Unfit.GRAPH
+        raise _unusable(bundle, "is not a graph that ONNX Runtime can load", unfit) from error
     inputs = [(each.name, each.shape[1:], each.type) for each in session.get_inputs()]
     if inputs != [("features", [len(bundle.features)], "tensor(float)")]:
-        raise _unusable(bundle, "does not take the features that the bundle lists")
+        raise _unusable(
+            bundle, "does not take the features that the bundle lists", Unfit.INTERFACE
+        )
     if "score" not in [each.name for each in session.get_outputs()]:
-        raise _unusable(bundle, "gives no score")
+        raise _unusable(bundle, "gives no score", Unfit.INTERFACE)
     return session
 
 
-def _unusable(bundle: Bundle, why: str) -> CommandError:
-    return CommandError(
-        f"The model.onnx of {bundle.name} {bundle.version} {why}.",
-        "Use another bundle, or train this one again.",
-        ExitCode.CONFIGURATION,
-    )
+def _unusable(bundle: Bundle, why: str, unfit: Unfit) -> BundleRefused:
+    return BundleRefused(f"{bundle.name} {bundle.version}", f"has a model.onnx that {why}", unfit)

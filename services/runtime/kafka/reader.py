@@ -19,12 +19,16 @@ Partition = tuple[str, int]
 class Reader:
     """Reads committed records of given partitions from given offsets, until told otherwise."""
 
-    def __init__(self, options: Options, starts: Mapping[Partition, int]) -> None:
+    def __init__(
+        self, options: Options, starts: Mapping[Partition, int], *, wait_ms: int = 20
+    ) -> None:
         """Begin to read.
 
         Args:
             options: of the cluster.
             starts: per (topic, partition) the first offset wanted.
+            wait_ms: how long the broker may wait for a record before it answers that there is
+                none.
         """
         self._reached = dict(starts)
         self._consumer = Consumer(
@@ -38,7 +42,7 @@ class Reader:
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 20,
+                "fetch.wait.max.ms": wait_ms,
                 "fetch.message.max.bytes": 4 << 20,
             }
         )
