@@ -9,7 +9,7 @@ import msgspec
 
 from services.core.errors import Reason, Refusal
 from services.core.events import Change
-from services.core.policy import Policy
+from services.core.policy import Policy, complaints
 
 DEPLOYMENT: Final = "deployment"
 """Kind of the changes by which models come and go."""
@@ -179,7 +179,7 @@ def check(line_up: LineUp) -> None:
     Raises:
         Refusal: a canary without a share or a share without a canary (RANGE at share), too many
             shadows, or one that is another part already (RANGE at shadows), a canary that is the
-            champion (RANGE at canary).
+            champion (RANGE at canary), a policy that may not be used (RANGE at policy).
     """
     if (line_up.canary is None) != (line_up.share == 0) or not 0 <= line_up.share < BUCKETS:
         raise Refusal(Reason.RANGE, "share")
@@ -189,6 +189,8 @@ def check(line_up: LineUp) -> None:
     shown = {seat.digest for part, seat in line_up.seats() if part is not Part.SHADOW}
     if len(set(shadows) - shown) < len(line_up.shadows) or len(shadows) > MOST_SHADOWS:
         raise Refusal(Reason.RANGE, "shadows")
+    if any(complaints(seat.policy) for _, seat in line_up.seats() if seat.policy is not None):
+        raise Refusal(Reason.RANGE, "policy")
 
 
 def encode(proposal: Proposal) -> bytes:

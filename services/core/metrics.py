@@ -53,7 +53,7 @@ GaugeName = Literal[
     "unconfirmed_records",
     "ready",
     "open_signals",
-    "models_loaded",
+    "model_info",
 ]
 HistogramName = Literal[
     "transaction_seconds",
@@ -174,7 +174,7 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
         meaning="Signals that stand open by severity; the reason is the metric they came of.",
         labels=("service", "reason", "feature", "cohort", "outcome"),
     ),
-    "models_loaded": Metric(
+    "model_info": Metric(
         meaning="1 for each model at work; the outcome is its part: champion, canary, shadow.",
         labels=("model", "version", "outcome"),
     ),

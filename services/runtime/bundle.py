@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.core.features import FEATURES
-from services.core.policy import Policy
+from services.core.policy import Policy, complaints
 
 MANIFEST: Final = "MANIFEST.json"
 SCHEMA: Final = "vigil.bundle/1"
@@ -170,10 +170,14 @@ def policy_of(loaded: Bundle) -> Policy:
         BundleRefused: it is none.
     """
     try:
-        return msgspec.convert(loaded.policy, Policy)
+        policy = msgspec.convert(loaded.policy, Policy)
+        wrong = "; ".join(complaints(policy))
     except msgspec.ValidationError as error:
-        why = f"has a policy that cannot be read: {error}"
-        raise BundleRefused(f"{loaded.name} {loaded.version}", why, Unfit.POLICY) from error
+        wrong = str(error)
+    if wrong:
+        why = f"has a policy that cannot be used: {wrong}"
+        raise BundleRefused(f"{loaded.name} {loaded.version}", why, Unfit.POLICY)
+    return policy
 
 
 def digest_of(contents: bytes) -> str:

@@ -127,9 +127,9 @@ class Fleet:
 
     def _show(self, before: Crew | None) -> None:
         for part, engine in before.parts() if before else []:
-            self._metrics.forget("models_loaded", **_labels(part, engine))
+            self._metrics.forget("model_info", **_labels(part, engine))
         for part, engine in self.present.crew.parts():
-            self._metrics.gauge("models_loaded", **_labels(part, engine)).set(1)
+            self._metrics.gauge("model_info", **_labels(part, engine)).set(1)
 
 
 def _labels(part: str, engine: Engine) -> dict[str, str]:
