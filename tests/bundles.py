@@ -46,5 +46,6 @@ def write_bundle(path: Path, model: str, **changed: bytes) -> Path:
         "card.json": as_json({}),
     }
     named = {name: changed.get(name.replace(".", "_"), contents[name]) for name in FILES}
-    pack(path, named, {"name": path.parent.name, "version": path.name})
+    made_of = {"data": {"sha256": "0" * 64}}
+    pack(path, named, {"name": path.parent.name, "version": path.name, **made_of})
     return path

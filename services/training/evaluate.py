@@ -11,15 +11,17 @@ from services.core.stats.sketches import SMALLEST_CELL
 from services.runtime.bundle import Bundle
 from services.runtime.model import OnnxModel
 from services.training.card import holds
+from services.training.estimates import Scored, Weights
 from services.training.matrix import matrix
-from services.training.measures import Scored, measures
-from services.training.source import Stays
+from services.training.measures import measures
+from services.training.source import Say, Stays, silent
 
 
-def evaluate(bundle: Bundle, stays: Stays) -> dict[str, Any]:
-    """Score stays as the service would and report; alerts by the bundle's default threshold."""
+def evaluate(bundle: Bundle, stays: Stays, *, say: Say = silent) -> dict[str, Any]:
+    """Score stays with the service's features and graph; report at the bundle's own threshold."""
+    say(f"scoring {len(stays.hour)} hours of {len(stays.ids)} patients")
     score = OnnxModel(bundle).score(bundle.select(matrix(stays))).astype(np.float64)
-    threshold = float(bundle.policy["threshold"])
+    threshold = float(np.float32(bundle.policy["threshold"]))  # with the precision of scores
     scored = Scored(stays, score, score >= threshold, threshold)
     return {
         "model": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
@@ -28,35 +30,42 @@ def evaluate(bundle: Bundle, stays: Stays) -> dict[str, Any]:
             # Patients that the model was trained on flatter it.
             "trained_on": holds(bundle.manifest["data"]["sha256"], stays.digest),
         },
-        **report(scored),
+        **report(scored, say=say),
     }
 
 
-def report(scored: Scored) -> dict[str, Any]:
+def report(scored: Scored, *, say: Say) -> dict[str, Any]:
     """Measures of all stays and of the subgroups by sex and age band.
 
     Utility counts the challenge's own hours, `challenge_*` all hours; every other measure of
     hours leaves out those at or after onset. Cells under SMALLEST_CELL patients are not shown.
     """
     weights = poisson_weights([name.encode() for name in scored.stays.ids])
+    say("measuring all patients")
+    whole = measures(scored, weights)
     return {
         "unit_of_analysis": "hour, if a measure does not say first_alert",
         "label": "physionet-2019: onset within 6 h; alerts by threshold alone",
         "threshold": scored.threshold,
-        "all": measures(scored, weights),
+        "all": whole,
         "subgroups": {
-            dimension: {
-                name: _subgroup(scored, weights, members == name)
-                for name in sorted(set(members.tolist()))
-            }
+            dimension: _subgroups(scored, weights, members, say=say)
             for dimension, members in _cohorts(scored.stays).items()
         },
     }
 
 
-def _subgroup(
-    scored: Scored, weights: NDArray[np.uint8], members: NDArray[np.bool_]
+def _subgroups(
+    scored: Scored, weights: Weights, members: NDArray[np.str_], *, say: Say
 ) -> dict[str, Any]:
+    found = {}
+    for name in sorted(set(members.tolist())):
+        say(f"measuring {name}")
+        found[name] = _subgroup(scored, weights, members == name)
+    return found
+
+
+def _subgroup(scored: Scored, weights: Weights, members: NDArray[np.bool_]) -> dict[str, Any]:
     if np.count_nonzero(members) < SMALLEST_CELL:
         return {"patients": f"<{SMALLEST_CELL}"}
     stays, rows = scored.stays, members[scored.stays.patient]

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.runtime.bundle import FILES, MANIFEST, SCHEMA, digest_of
 
 _LIBRARIES: Final = ("lightgbm", "numpy", "onnx", "onnxmltools", "polars")
@@ -48,7 +49,7 @@ def pack(path: Path, contents: dict[str, bytes], facts: dict[str, Any]) -> str:
         raise CommandError(
             f"The bundle cannot be written to {path}.",
             "Give a folder with room that you may write to.",
-            ExitCode.CONFIGURATION,
+            Fault.UNWRITABLE,
         ) from error
     return digest_of(manifest)
 

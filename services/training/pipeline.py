@@ -6,15 +6,15 @@ from typing import Any, Final, NamedTuple
 from services.core.features import FEATURES
 from services.training.booster import PARAMETERS, SEED, TREES
 from services.training.card import card, data_of
+from services.training.estimates import Scored
 from services.training.evaluate import report
 from services.training.folds import FOLDS, THINNING
 from services.training.graph import graph
 from services.training.matrix import matrix
-from services.training.measures import Scored
 from services.training.pack import as_json, pack, provenance
 from services.training.reference import reference
-from services.training.source import read
-from services.training.study import SHIPPED, STUDY, Course, Judged, Say, course, judge, learn
+from services.training.source import Say, read
+from services.training.study import SHIPPED, STUDY, Course, Judged, course, judge, learn
 
 _CLEAR_SHARE: Final = 0.75  # of the threshold, below which an alert ends
 
@@ -41,8 +41,7 @@ def train(data: Path, out: Path, *, study: bool, say: Say, trees: int = TREES) -
     Raises:
         CommandError: the data cannot be used, or the bundle not be written.
     """
-    say(f"reading {data.name}")
-    stays = read(data)
+    stays = read(data, say=say)
     say(f"computing {len(FEATURES)} features of {len(stays.hour)} hours")
     given = course(stays, matrix(stays))
     sets = STUDY if study else (SHIPPED,)
@@ -56,8 +55,10 @@ def train(data: Path, out: Path, *, study: bool, say: Say, trees: int = TREES) -
 
 
 def _row(given: Course, judged: Judged, name: str, say: Say) -> dict[str, Any]:
-    say(f"{name}: measuring")
-    return report(Scored(given.stays, judged.score, judged.alert, judged.threshold))
+    def about(line: str) -> None:
+        say(f"{name}: {line}")
+
+    return report(Scored(given.stays, judged.score, judged.alert, judged.threshold), say=about)
 
 
 def _identity(out: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Recorded stays in the shape of the PhysioNet 2019 challenge: Parquet or a folder of PSV."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -8,13 +9,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.vitals import USUAL, VARIABLE_INDEX, VARIABLES
 
 TIME_COLUMNS: Final = ("ICULOS", "Unit1", "Unit2", "HospAdmTime")
 """Columns that tell where and since when, and that the shipped model never sees."""
 
 _NEEDED: Final = (*VARIABLES, "Age", "Gender", "ICULOS", "SepsisLabel")
+
+
+_TELL_EVERY: Final = 1000  # files
+
+Say = Callable[[str], None]
+"""Takes one line of progress for the person at the terminal."""
+
+
+def silent(_: str) -> None:
+    """Nobody is at the terminal."""
 
 
 class Stays(NamedTuple):
@@ -48,25 +60,32 @@ class Stays(NamedTuple):
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
 
 
-def read(path: Path) -> Stays:
+def read(path: Path, *, say: Say = silent) -> Stays:
     """Read stays from a Parquet file or from a folder of `<patient>.psv` files.
+
+    Args:
+        path: the file or the folder.
+        say: told of progress.
 
     Raises:
         CommandError: the data are missing (CONFIGURATION) or not of this shape (REFUSED).
     """
+    say(f"reading {path.name}")
     if path.is_dir():
         files = sorted(path.glob("*.psv"))
-        table = pl.concat([_read_psv(file) for file in files]) if files else None
+        table = _read_folder(files, say) if files else None
     elif path.is_file():
         files, table = [path], _read_parquet(path)
     else:
         raise CommandError(
             f"{path} is neither a file nor a folder.",
             "Give a Parquet file or a folder of .psv files.",
-            ExitCode.CONFIGURATION,
+            Fault.NO_TRAINING_DATA,
         )
     if table is None or table.is_empty():
         raise _refused("There is no patient in the data.")
+    if table["patient_id"].null_count():
+        raise _refused("A row has no patient_id.")
     return _stays(table, _digest(files))
 
 
@@ -80,11 +99,21 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     return _shaped(table)
 
 
-def _read_psv(path: Path) -> pl.DataFrame:
+def _read_folder(files: list[Path], say: Say) -> pl.DataFrame:
+    tables = []
+    for number, file in enumerate(files, start=1):
+        tables.append(_read_psv(file, number))
+        if number % _TELL_EVERY == 0:
+            say(f"read {number} of {len(files)} files")
+    return pl.concat(tables)
+
+
+def _read_psv(path: Path, number: int) -> pl.DataFrame:
+    # The file is named after the patient, so an error tells its number.
     try:
         table = pl.read_csv(path, separator="|", null_values=["NaN"], infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        raise _refused(f"A .psv file cannot be read: {path.name}.") from error
+        raise _refused(f"The .psv file number {number}, by name, cannot be read.") from error
     return _shaped(table.with_columns(patient_id=pl.lit(path.stem)))
 
 
@@ -163,5 +192,5 @@ def _digest(files: list[Path]) -> str:
 
 def _refused(what: str) -> CommandError:
     return CommandError(
-        what, "Use data in the shape of the PhysioNet 2019 challenge.", ExitCode.REFUSED
+        what, "Use data in the shape of the PhysioNet 2019 challenge.", Fault.TRAINING_DATA
     )

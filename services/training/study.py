@@ -1,6 +1,5 @@
 """How good a set of columns is: cross-validation by patient, thresholds by nested folds."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,19 +8,18 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError
+from services.core.faults import Fault
 from services.core.features import FEATURES, HISTORY_HOURS
 from services.core.stats.calibration import Line, fit_line, sigmoid
 from services.core.stats.utility import before_onset, best_threshold, hour_utilities
 from services.training.booster import TREES, Lessons, fit, lessons, margins
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
-from services.training.source import TIME_COLUMNS, Stays
+from services.training.source import TIME_COLUMNS, Say, Stays
 
 _SIDE_BY_SIDE: Final = 2  # models trained at the same time
 
 Float64 = NDArray[np.float64]
-Say = Callable[[str], None]
-"""Takes one line of progress for the person at the terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +150,7 @@ def _settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Li
         raise CommandError(
             "The septic stays are too few, or too easily told apart, to calibrate a model.",
             "Train on more patients.",
-            ExitCode.REFUSED,
+            Fault.TOO_FEW_STAYS,
         ) from error
     return line, best_threshold(margin[rows], given.worth[rows])
 

@@ -1,11 +1,9 @@
 """From recorded stays to a bundle: read right, judged fairly, made again to the byte."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -336,34 +334,7 @@ def test_groups_under_eleven_patients_and_thin_evidence_show_no_figure(
         assert group == {"patients": "<11"} or group["patients"] >= SMALLEST_CELL
 
 
-# --- the command
-
-
-def vigil(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from services.cli.train import {0}; import typer; typer.run({0})"
-    command, *rest = map(str, arguments)
-    return subprocess.run(
-        [sys.executable, "-c", code.format(command), *rest],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-
-
-def test_evaluate_puts_data_on_stdout_and_talk_on_stderr(
-    trained: Trained, folder: Path, data: Path, tmp_path: Path
-) -> None:
-    del trained
-    done = vigil("evaluate", "--model", folder, "--data", data, "--json", "-")
-    assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    assert report["schema"] == "vigil.evaluate/1"
-    assert "they flatter it" in done.stderr
-    file = tmp_path / "report.json"
-    done = vigil("evaluate", "--model", folder, "--data", data, "--json", file)
-    assert json.loads(file.read_text()) == report
-    assert "AUROC" in done.stdout
+# --- the columns
 
 
 def test_every_column_of_the_challenge_is_read_or_left_out_by_name(stays: Stays) -> None:
