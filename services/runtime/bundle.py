@@ -169,14 +169,15 @@ def policy_of(loaded: Bundle) -> Policy:
     Raises:
         BundleRefused: it is none.
     """
+    name = f"{loaded.name} {loaded.version}"
     try:
         policy = msgspec.convert(loaded.policy, Policy)
-        wrong = "; ".join(complaints(policy))
     except msgspec.ValidationError as error:
-        wrong = str(error)
-    if wrong:
-        why = f"has a policy that cannot be used: {wrong}"
-        raise BundleRefused(f"{loaded.name} {loaded.version}", why, Unfit.POLICY)
+        raise BundleRefused(name, f"has no policy: {error}", Unfit.POLICY) from error
+    if found := complaints(policy):
+        raise BundleRefused(
+            name, f"has a policy that contradicts itself: {found[0]}", Unfit.POLICY
+        )
     return policy
 
 
