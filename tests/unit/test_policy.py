@@ -1,5 +1,6 @@
 """The policy, as tables: scores in, decisions out."""
 
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 from services.core.events import MICROSECONDS_PER_HOUR, Decision
 from services.core.policy import (
     FRESH,
+    NEVER,
     ActiveAlert,
     Policy,
     PolicyState,
+    Transfer,
+    complaints,
     decide,
     ended,
     expired,
+    moved,
     raised,
+    read_policy,
     withdrawn,
 )
 
@@ -87,6 +93,36 @@ CASES = [
         [(0, 0.9), (0, 0.9), (1, 0.1), (2, 0.9), (3, 0.9), (7, 0.9)],
         "p R C p r R",
     ),
+    Case(
+        "a score that reaches a step escalates, once per step",
+        {"severity": [0.7, 0.9]},
+        [(0, 0.5), (1, 0.7), (2, 0.8), (3, 0.6), (4, 0.7), (5, 0.9), (6, 1)],
+        "R E o o o E o",
+    ),
+    Case(
+        "within the refractory time a step above all that were told raises",
+        {"severity": [0.7, 0.9]},
+        [(0, 0.7), (1, 0.1), (2, 0.8), (3, 0.9), (4, 0.1), (5, 1), (8.99, 1), (9, 0.5)],
+        "R C r R C r r R",
+    ),
+    Case(
+        "an escalation lengthens no refractory time",
+        {"severity": [0.7]},
+        [(0, 0.5), (5, 0.7), (5.5, 0.1), (6, 0.5)],
+        "R E C R",
+    ),
+    Case(
+        "persistence goes before severity",
+        {"severity": [0.7], "persistence": 2},
+        [(0, 0.9), (1, 0.1), (2, 0.5), (3, 0.5), (4, 0.1), (5, 0.9), (5, 0.9)],
+        "p - p R C p R",
+    ),
+    Case(
+        "a score between two steps is at the lower one",
+        {"severity": [0.7, 0.9]},
+        [(0, 0.89), (1, 0.899), (2, 0.9)],
+        "R o E",
+    ),
 ]
 
 LETTERS = {
@@ -96,18 +132,21 @@ LETTERS = {
     Decision.CLEARED: "C",
     Decision.HELD_PERSISTENCE: "p",
     Decision.HELD_REFRACTORY: "r",
+    Decision.ESCALATED: "E",
+    Decision.HELD_TRANSFER: "t",
 }
 
 
-def alert(at: int, policy: Policy = BASE) -> ActiveAlert:
+def alert(at: int, policy: Policy = BASE, *, score: float = 0.9) -> ActiveAlert:
     return ActiveAlert(
         alert_id=f"a{at}",
         raised_at=at,
         valid_until=policy.valid_until(at),
-        score=0.9,
+        score=score,
         threshold=0.5,
         unit="SICU",
         encounter=b"e" * 16,
+        severity=len(policy.steps_reached(score)),
     )
 
 
@@ -120,7 +159,7 @@ def follow(
         verdict = decide(policy, state, score=float(np.float32(score)), at=at, unit=unit)
         state = verdict.state
         if verdict.decision is Decision.RAISED:
-            state = raised(policy, state, alert(at, policy))
+            state = raised(policy, state, alert(at, policy, score=float(np.float32(score))))
         decisions.append(verdict.decision)
     return decisions, state
 
@@ -177,6 +216,150 @@ def test_a_decision_can_be_repeated_from_the_numbers_of_its_record(
     verdict = decide(policy, FRESH, score=score, at=0, unit="")
     recorded = np.float32(policy.threshold_in(""))
     assert (verdict.decision is Decision.RAISED) == bool(np.float32(score) >= recorded)
+
+
+STEPPED = msgspec.structs.replace(BASE, severity=[0.7, 0.9])
+
+
+def worse(state: PolicyState, policy: Policy, score: float, at: int = 0) -> PolicyState:
+    verdict = decide(policy, state, score=score, at=at, unit="SICU")
+    assert verdict.decision is Decision.ESCALATED
+    return verdict.state
+
+
+def test_an_escalation_renews_the_validity_and_tells_how_many_steps_were_reached() -> None:
+    state = raised(STEPPED, FRESH, alert(0, STEPPED, score=0.5))
+    told = worse(state, STEPPED, 0.95, at=HOUR)
+    assert told.alert is not None
+    assert (told.alert.severity, told.alert.valid_until) == (2, 5 * HOUR)
+    assert told.alert.raised_at == 0
+    assert told.refractory_until == 6 * HOUR
+
+
+def test_severity_rises_even_where_a_new_policy_numbers_its_steps_otherwise() -> None:
+    state = worse(raised(STEPPED, FRESH, alert(0, STEPPED, score=0.5)), STEPPED, 0.95)
+    fewer = msgspec.structs.replace(BASE, severity=[0.96875])
+    told = worse(state, fewer, 1.0)
+    assert told.alert is not None
+    assert (told.alert.severity, told.step) == (3, 0.96875)
+
+
+SICU = moved(BASE, FRESH, unit="SICU", at=0)
+TO_ICU = msgspec.structs.replace(BASE, transfer=Transfer(to=["M?CU", "stepdown"], silent_h=4))
+
+
+@pytest.mark.parametrize(
+    ("before", "unit", "silent_until"),
+    [
+        (SICU, "MICU", 5 * HOUR),
+        (SICU, "stepdown", 5 * HOUR),
+        (SICU, "ward", NEVER),
+        (SICU, "micu", NEVER),
+        (SICU, "SICU", NEVER),
+        (FRESH, "MICU", NEVER),
+        (PolicyState(unit="MICU"), "MICU", NEVER),
+        (PolicyState(unit="SICU", silent_until=9 * HOUR), "MICU", 9 * HOUR),
+    ],
+)
+def test_silence_follows_a_transfer(before: PolicyState, unit: str, silent_until: int) -> None:
+    after = moved(TO_ICU, before, unit=unit, at=HOUR)
+    assert after == msgspec.structs.replace(before, unit=unit, silent_until=silent_until)
+
+
+def test_a_transfer_that_silences_ends_the_alert_and_leaves_its_refractory_time() -> None:
+    alerted = raised(TO_ICU, PolicyState(unit="SICU"), alert(0))
+    assert moved(TO_ICU, alerted, unit="ward", at=HOUR).alert == alerted.alert
+    silenced = moved(TO_ICU, alerted, unit="MICU", at=HOUR)
+    assert (silenced.alert, silenced.refractory_until) == (None, 6 * HOUR)
+
+
+def test_a_withdrawal_leaves_the_silence_after_a_transfer() -> None:
+    state = PolicyState(unit="MICU", silent_until=HOUR, alert=alert(0), step=0.7)
+    assert withdrawn(state) == PolicyState(unit="MICU", silent_until=HOUR)
+
+
+def test_a_state_of_before_there_were_severity_and_transfer_can_be_read() -> None:
+    old_alert = ["a", 1, 2, 0.5, 0.25, "MICU", b"e" * 16]
+    old = msgspec.msgpack.decode(msgspec.msgpack.encode([2, 7, old_alert]), type=PolicyState)
+    assert old.alert is not None
+    assert (old.streak, old.refractory_until, old.alert.severity) == (2, 7, 0)
+    assert (old.step, old.unit, old.silent_until) == (0.0, "", NEVER)
+
+
+POLICIES = st.builds(
+    lambda severity, persistence, refractory, units: msgspec.structs.replace(
+        BASE, severity=severity, persistence=persistence, refractory_h=refractory, units=units
+    ),
+    st.lists(st.floats(0.5, 1), max_size=3).map(sorted),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 6.0]),
+    st.sampled_from([{}, {"MICU": 0.75}, {"MICU": 0.25}]),
+)
+STATES = st.builds(
+    PolicyState,
+    refractory_until=st.integers(-9, 9),
+    step=st.sampled_from([0.0, 0.7]),
+    unit=st.sampled_from(["", "MICU"]),
+    silent_until=st.integers(-9, 9),
+)
+SCORES = st.floats(0, 1, width=32)
+
+
+@given(POLICIES, STATES, SCORES, st.integers(-10, 10), st.sampled_from(["MICU", "SICU"]))
+def test_a_score_below_the_threshold_changes_nothing_without_alert_and_streak(
+    policy: Policy, state: PolicyState, score: float, at: int, unit: str
+) -> None:
+    verdict = decide(policy, state, score=score, at=at, unit=unit)
+    if score < policy.threshold_in(unit):
+        assert verdict == (Decision.NONE, state, "")
+    else:
+        assert verdict.decision is not Decision.NONE
+
+
+SOUND = {"version": "1", "threshold": 0.5, "clear_below": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": " "}, "version is empty"),
+        ({"version": "v1\n"}, "version"),
+        ({"version": "v" * 65}, "version"),
+        ({"threshold": 0.0, "clear_below": 0}, "threshold must be above 0"),
+        ({"units": {"MICU": 0}}, "the threshold of MICU must be above 0"),
+        ({"units": {"": 0.5}}, "a unit without a name"),
+        ({"clear_below": 0.51}, "clear_below must be at most the threshold"),
+        ({"severity": [0.6, 0.6]}, "severity must rise"),
+        ({"severity": [0.8, 0.6]}, "severity must rise"),
+        ({"severity": [0.5]}, "severity must begin above the threshold"),
+        ({"valid_for_h": 0}, "valid_for_h must be above 0"),
+        ({"transfer": {"to": ["MICU"]}}, "transfer needs both"),
+        ({"transfer": {"silent_h": 4}}, "transfer needs both"),
+        ({"transfer": {"to": [""], "silent_h": 4}}, "a unit without a name"),
+        ({"threshold": 1.1}, "$.threshold"),
+        ({"severity": [1.5]}, "$.severity[0]"),
+        ({"transfer": {"too": []}}, "too"),
+        ({"persistence": 1.5}, "$.persistence"),
+    ],
+    ids=str,
+)
+def test_a_policy_that_contradicts_itself_is_refused_with_its_reason(
+    change: dict[str, Any], complaint: str
+) -> None:
+    assert read_policy(msgspec.json.encode(SOUND)).threshold == 0.5
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        read_policy(msgspec.json.encode(SOUND | change))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"version": "1"}', b"\xff"])
+def test_what_is_no_policy_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are those of the JSON reader
+        read_policy(content)
+
+
+def test_every_complaint_is_told_at_once() -> None:
+    bad = msgspec.convert(SOUND | {"clear_below": 0.6, "valid_for_h": 0}, Policy)
+    assert len(complaints(bad)) == 2
 
 
 @pytest.mark.parametrize(

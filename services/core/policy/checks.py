@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 import msgspec
 
 from services.core.policy.rules import Policy
+
+LONGEST_NAME: Final = 64
 
 
 def read_policy(content: bytes) -> Policy:
@@ -31,6 +34,8 @@ def complaints(policy: Policy) -> list[str]:
 def _of_thresholds(policy: Policy) -> Iterator[str]:
     if not policy.version.strip():
         yield "version is empty: records could not name the policy"
+    elif not policy.version.isprintable() or len(policy.version) > LONGEST_NAME:
+        yield f"version must be printable and have at most {LONGEST_NAME} characters"
     for place, threshold in {"threshold": policy.threshold, **_named(policy)}.items():
         if not threshold > 0:
             yield f"{place} must be above 0: every score would reach it"
