@@ -237,11 +237,13 @@ def main() -> None:
     adwin(())  # loads river, as the service does before it reads
     sys.stderr.write("simulating the ward\n")
     given.events = vitals(given.beds, 4_000)
-    figures, ratios, singles = {}, {}, list[float]()
+    figures, ratios = {}, {}
+    mine: Sequence[float] = ()
+    singles: Sequence[float] = ()
     for size in SIZES:
         runs = [rates(size, given, codec) for _ in range(given.repetitions)]
         mine, peers, cpu = zip(*runs, strict=True)
-        singles = singles or list(peers)
+        singles = singles or peers
         figures[f"predictions_per_s_at_{size}"] = spread(mine)
         figures[f"stock_predictions_per_s_at_{size}"] = spread(peers)
         figures[f"cpu_us_per_prediction_at_{size}"] = spread(cpu)
