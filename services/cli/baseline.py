@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from services.cli.consent import DryRun, Yes, ask
 from services.core.errors import CommandError
 from services.core.faults import Fault
 
 if TYPE_CHECKING:
     from services.core.baseline import Baseline
+    from services.core.events import Change
     from services.core.freeze import PatientHours, Period
 
 app = typer.Typer(help="What windows are held against.", no_args_is_help=True)
@@ -75,20 +77,22 @@ def freeze(
 
 
 @app.command()
-def use(
+def use(  # noqa: PLR0913 - each is an option
     file: Annotated[Path, typer.Argument(help="As `make` or `freeze` wrote it.")],
     *,
     effective_from: Annotated[str, typer.Option(help="Day or time with zone, of the events.")],
     requested_by: Annotated[str, typer.Option(help="Who asks for it.")],
     approved_by: Annotated[str, typer.Option(help="Who answers for it.")],
     reason: Annotated[str, typer.Option(help="Why.")],
+    yes: Yes = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Put a baseline into use; a change that is kept for ever."""
     import datetime as dt
     import uuid
 
-    from services.cli.moment import microseconds, moment, shown
+    from services.cli.moment import microseconds, moment
     from services.core.baseline import encode
     from services.core.events import Change
 
@@ -108,13 +112,31 @@ def use(
         after=baseline.digest,
         content=encode(baseline),
     )
-    _publish(change)
-    told = {"digest": baseline.digest, "before": change.before, "change_id": change.change_id}
+    lines = difference(change, baseline)
+    if not (yes or dry_run):
+        again = f"vigil drift baseline use {file.name} …"
+        ask(lines, "Put it into use?", look=f"{again} --dry-run", go=f"{again} --yes")
+    if not dry_run:
+        _publish(change)
     if json:
-        _print_json("use", told)
+        told = {"digest": baseline.digest, "before": change.before, "dry_run": dry_run}
+        _print_json("use", told | ({} if dry_run else {"change_id": change.change_id}))
         return
-    print(f"{baseline.name} is in use from {shown(change.effective_from)}")
-    print(f"digest {baseline.digest}, before it {change.before or 'nothing'}")
+    for line in [*lines, *([] if dry_run else [f"in use as change {change.change_id}"])]:
+        print(line)
+
+
+def difference(change: "Change", baseline: "Baseline") -> list[str]:
+    """Say what a change of the baseline replaces by what, since when and why."""
+    from services.cli.moment import shown
+
+    patients = f"{baseline.cohorts['all'].patients:,} patients" if baseline.cohorts else "nobody"
+    return [
+        f"- {change.before or 'no baseline'}",
+        f"+ {change.after} {baseline.name}, {patients}, {len(baseline.cohorts)} cohorts",
+        f"from {shown(change.effective_from)}, because: {change.reason}",
+        f"asked for by {change.requested_by}, approved by {change.approved_by}",
+    ]
 
 
 def read(file: Path) -> "Baseline":

@@ -1,11 +1,11 @@
 """`vigil dashboards`: Grafana's boards, from code to the JSON that provisioning reads."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.cli.consent import Yes, ask
 from services.core.errors import CommandError, ExitCode
 from services.core.faults import Fault
 
@@ -31,7 +31,7 @@ def diff(*, to: Folder = None, json: Json = False) -> None:
 def build(
     *,
     to: Folder = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Write the boards; asks before a file that is there is changed or removed."""
@@ -39,7 +39,8 @@ def build(
 
     found = _differing(to)
     if any(what != "create" for _, what in found) and not yes:
-        _ask(found)
+        look, go = "vigil dashboards diff", "vigil dashboards build --yes"
+        ask(_lines(found), "Change these files?", look=look, go=go)
     try:
         write(to or FOLDER)
     except OSError as error:
@@ -61,18 +62,6 @@ def _differing(to: Path | None) -> Differences:
             Fault.NOT_INSTALLED,
         ) from None
     return list(differing(to or FOLDER))
-
-
-def _ask(found: Differences) -> None:
-    if not sys.stdin.isatty():
-        raise CommandError(
-            "files differ from the boards and nobody can be asked",
-            "look at `vigil dashboards diff`, then run `vigil dashboards build --yes`",
-            Fault.UNASKED,
-        )
-    for line in _lines(found):
-        print(line, file=sys.stderr)
-    typer.confirm("Change these files?", abort=True, err=True)
 
 
 def _report(command: str, found: Differences, *, json: bool) -> None:

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.cli.consent import DryRun, Yes, ask
 from services.core.errors import CommandError, ExitCode
 from services.core.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from services.audit.books import Report as Account
-    from services.audit.migrate import Migration
     from services.audit.verify import Report as Proof
     from services.runtime.clickhouse import ClickHouse
 
@@ -24,22 +24,28 @@ EVERY_S = 2.0
 @app.command()
 def migrate(
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Apply the files of infra/clickhouse that the store does not have yet."""
     from services.audit.migrate import apply, pending, read_migrations
 
-    store = open_store(create=True)
+    store = open_store(create=not dry_run)
     missing = pending(store, read_migrations())
-    if missing and not yes:
-        _ask(missing)
-    apply(store, missing, cluster=_cluster())
+    if missing and not (yes or dry_run):
+        look, go = "vigil ledger migrate --dry-run", "vigil ledger migrate --yes"
+        lines = (f"to apply: {migration.name}" for migration in missing)
+        ask(lines, "Change the store's tables?", look=look, go=go)
+    if not dry_run:
+        apply(store, missing, cluster=_cluster())
+    done = "to apply" if dry_run else "applied"
     if json:
-        _print({"schema": "vigil.ledger.migrate/1", "applied": [m.name for m in missing]})
+        found = {done.replace(" ", "_"): [m.name for m in missing]}
+        _print({"schema": "vigil.ledger.migrate/1", **found})
         return
     for migration in missing:
-        print(f"applied {migration.name}")
+        print(f"{done} {migration.name}")
     if not missing:
         print("the tables are as infra/clickhouse says")
 
@@ -156,18 +162,6 @@ def migrated() -> "ClickHouse":
             Fault.NOT_MIGRATED,
         )
     return store
-
-
-def _ask(missing: "Sequence[Migration]") -> None:
-    if not sys.stdin.isatty():
-        raise CommandError(
-            f"{len(missing)} files are not applied and nobody can be asked",
-            "run `vigil ledger migrate --yes`",
-            Fault.UNASKED,
-        )
-    for migration in missing:
-        print(f"to apply: {migration.name}", file=sys.stderr)
-    typer.confirm("Change the store's tables?", abort=True, err=True)
 
 
 def _progress() -> "Callable[[int, int], None]":

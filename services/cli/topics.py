@@ -1,11 +1,11 @@
 """`vigil topics`: bring a cluster's topics to what `schemas/` says, and land schemas."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.consent import DryRun, Yes, ask
 from services.core.errors import CommandError, ExitCode
 from services.core.faults import Fault
 
@@ -31,7 +31,7 @@ def diff(*, json: Json = False) -> None:
 @app.command()
 def apply(
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Create missing topics and set their settings; refuse what would break readers or order."""
@@ -45,18 +45,29 @@ def apply(
             Fault.TOPIC_REFUSED,
         )
     if found.changes and not yes:
-        _ask(found)
+        look, go = "vigil topics diff", "vigil topics apply --yes"
+        ask(_lines(found), "Change the cluster?", look=look, go=go)
     _carry_out(found, options)
     _await_agreement(schemas, options, partitions)
     _report("apply", found, json=json)
 
 
 @app.command()
-def freeze() -> None:
+def freeze(*, yes: Yes = False, dry_run: DryRun = False) -> None:
     """Land today's schemas: copy them to schemas/history, where they stay for ever."""
     from services.runtime.topics.history import freeze as freeze_schemas
+    from services.runtime.topics.history import unfrozen
 
-    for path in freeze_schemas(_settings()[0]):
+    schemas = _settings()[0]
+    new = [f"{schema.name} {schema.fingerprint}" for schema in unfrozen(schemas)]
+    if dry_run:
+        for line in new or ["all schemas are landed"]:
+            print(line)
+        return
+    if new and not yes:
+        look, go = "vigil topics freeze --dry-run", "vigil topics freeze --yes"
+        ask(new, "Land these schemas for ever?", look=look, go=go)
+    for path in freeze_schemas(schemas):
         print(path)
 
 
@@ -108,18 +119,6 @@ def _await_agreement(schemas: Path, options: "Options", partitions: int) -> None
         if time.monotonic() > deadline:
             raise Retry("Kafka: topics were changed and the brokers do not show it")
         time.sleep(0.05)
-
-
-def _ask(found: "Plan") -> None:
-    if not sys.stdin.isatty():
-        raise CommandError(
-            "topics differ from their files and nobody can be asked",
-            "look at `vigil topics diff`, then run `vigil topics apply --yes`",
-            Fault.UNASKED,
-        )
-    for line in _lines(found):
-        print(line, file=sys.stderr)
-    typer.confirm("Change the cluster?", abort=True, err=True)
 
 
 def _report(command: str, found: "Plan", *, json: bool) -> None:

@@ -306,8 +306,14 @@ def test_a_baseline_in_use_is_a_change_that_names_what_was_before(
     who = ("--requested-by", "a", "--approved-by", "b", "--reason", "c", "--json")
     for file, since in zip(files, ("2026-01-01", "2026-01-02T00:00Z"), strict=True):
         words = ["drift", "baseline", "use", str(file), "--effective-from", since, *who]
-        done = runner.invoke(app, words, env=environ)
+        refused = runner.invoke(app, words, env=environ)
+        assert (refused.exit_code, "--yes" in refused.stderr) == (ExitCode.USAGE, True)
+        looked = runner.invoke(app, [*words, "--dry-run"], env=environ)
+        assert json.loads(looked.stdout)["dry_run"] is True
+        done = runner.invoke(app, [*words, "--yes"], env=environ)
         assert done.exit_code == ExitCode.OK, done.stderr
+        told = json.loads(done.stdout)
+        assert told["before"] == json.loads(looked.stdout)["before"]
     places = partitions_of(options, ["changes.v1"])
     values = [r.value for r in scan(options, places, patience_s=10.0) if r.value is not None]
     changes = [codec().decode(value, Change) for value in values]

@@ -56,7 +56,7 @@ class Play:
         vigil.ask(
             *("drift", "baseline", "use", str(baseline), "--effective-from", instant(START)),
             *("--requested-by", "vigil demo", "--approved-by", "vigil demo"),
-            *("--reason", "2,000 seeded stays of the ward before anything changed"),
+            *("--reason", "2,000 seeded stays of the ward before anything changed", "--yes"),
         )
 
     @contextmanager
