@@ -29,6 +29,7 @@ from services.local.home import REPO
 from services.runtime.codec import Codec
 from services.runtime.model import Contribution
 from services.runtime.ports import Output, Record, Row
+from services.scoring.crew import Alone, Engine, Scores, Select
 from services.scoring.entries import Entry, Model
 from services.scoring.outputs import ALERTS, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
@@ -186,15 +187,23 @@ def log(events: Iterable[Vitals | bytes | None], first: int = 0) -> list[Record]
     return records
 
 
-def scorer(policy: Policy = POLICY, *, model: Model = MODEL, told: Kept | None = None) -> Scorer:
-    return Scorer(
-        codec=CODEC,
-        onnx=HeartRate(),
-        select=lambda rows: rows,
-        model=model,
-        policy=policy,
-        told=told or Kept(),
-    )
+def engine(
+    policy: Policy = POLICY,
+    *,
+    model: Model = MODEL,
+    onnx: Scores | None = None,
+    select: Select = lambda rows: rows,
+) -> Engine:
+    return Engine(model, onnx or HeartRate(), select, policy)
+
+
+def scorer(
+    policy: Policy = POLICY,
+    *,
+    told: Kept | None = None,
+    **of: Any,
+) -> Scorer:
+    return Scorer(CODEC, Alone(engine(policy, **of)), told or Kept())
 
 
 class Run:

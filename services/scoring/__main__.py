@@ -4,14 +4,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-import msgspec
-import numpy as np
+from pathlib import Path
 
 from services.core.errors import CommandError
 from services.core.events import Alert, Disposition, PredictionBatch, Role, Step
 from services.core.faults import Fault
-from services.core.policy import Policy
+from services.core.lineup import Seat
 from services.runtime import bundle
 from services.runtime.codec import Codec
 from services.runtime.kafka import admin
@@ -21,7 +19,9 @@ from services.runtime.service import run
 from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import MakeTask, Plan
+from services.scoring.crew import Engine
 from services.scoring.entries import Entry, Model
+from services.scoring.fleet import Fleet, Live, Watch
 from services.scoring.outputs import CHANGELOG, VITALS
 from services.scoring.pipeline import Scorer, Scoring, Told
 from services.scoring.settings import ScoringSettings
@@ -38,72 +38,65 @@ def main() -> int:
 
 
 def tasks(settings: ScoringSettings, options: Options, metrics: Metrics) -> MakeTask:
-    """Load the bundle and give the maker of tasks.
+    """Load the models that people put into use and give the maker of tasks.
 
     Raises:
-        CommandError: the bundle or its policy cannot be used, or there is no topic of vitals.
+        CommandError: the configured bundle cannot be used, or there is no topic of vitals.
+        Retry: changes.v1 cannot be read.
     """
-    loaded = bundle.load(settings.model)
-    onnx = OnnxModel(loaded)
-    # Loads LightGBM: seconds that would else pass inside the transaction of the first alert.
-    onnx.contributions(np.full(len(loaded.features), np.nan, np.float32))
-    scorer = Scorer(
-        codec=Codec(settings.schemas),
-        onnx=onnx,
-        select=loaded.select,
-        model=model_of(loaded, settings.role, topic_id=_topic_id(options)),
-        policy=policy_of(loaded),
-        told=counting(metrics, loaded),
-    )
+    role, topic_id, codec = settings.role, _topic_id(options), Codec(settings.schemas)
+
+    def open_(seat: Seat) -> Engine:
+        path = bundle.find(settings.models, seat.name, seat.digest)
+        return engine(path, digest=seat.digest, role=role, topic_id=topic_id)
+
+    configured = engine(settings.model, role=role, topic_id=topic_id)
+    fleet = Fleet(configured, open_, codec, metrics)
+    changes = Watch(options, fleet)
+    changes.watch()
+    scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics))
     return lambda partition: Scoring(partition, scorer)
 
 
-def model_of(loaded: bundle.Bundle, role: Role, *, topic_id: str) -> Model:
-    """Say what every batch tells of its model."""
-    return Model(
+def engine(path: Path, *, digest: str | None = None, role: Role, topic_id: str) -> Engine:
+    """Load a bundle, hold it to everything that a bundle must be, and let it rehearse.
+
+    Args:
+        path: its folder.
+        digest: the one that is expected, if one was agreed on.
+        role: whether what it says is shown.
+        topic_id: of the vitals topic.
+
+    Raises:
+        BundleRefused: it cannot be used.
+    """
+    loaded = bundle.load(path, digest=digest)
+    policy, onnx = bundle.policy_of(loaded), OnnxModel(loaded)
+    onnx.rehearse()
+    model = Model(
         name=loaded.name,
         version=loaded.version,
         digest=loaded.digest,
-        policy_version=policy_of(loaded).version,
+        policy_version=policy.version,
         role=role,
         vitals_topic_id=topic_id,
     )
+    return Engine(model, onnx, loaded.select, policy)
 
 
-def policy_of(loaded: bundle.Bundle) -> Policy:
-    """Read the bundle's policy.
-
-    Raises:
-        CommandError: it is none.
-    """
-    try:
-        return msgspec.convert(loaded.policy, Policy)
-    except msgspec.ValidationError as error:
-        raise CommandError(
-            f"The policy of the bundle {loaded.name} {loaded.version} cannot be read: {error}.",
-            "Mend policy.json and make the bundle again.",
-            Fault.POLICY,
-        ) from error
-
-
-def counting(metrics: Metrics, loaded: bundle.Bundle) -> Told:
+def counting(metrics: Metrics) -> Told:
     """Count entries by disposition, alert steps by unit; measure delays and event time."""
-    name, version = loaded.name, loaded.version
-    delay = metrics.histogram("accepted_to_scored_seconds", model=name, version=version)
-    alert_delay = metrics.histogram("accepted_to_alert_seconds", model=name, version=version)
 
     def told(entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch) -> None:
         now = datetime.now(UTC).timestamp()
+        model = {"model": batch.model_name, "version": batch.model_version}
+        delay = metrics.histogram("accepted_to_scored_seconds", **model)
+        alert_delay = metrics.histogram("accepted_to_alert_seconds", **model)
         for (disposition, cause), many in Counter(
             (e.disposition, e.cause) for e in entries
         ).items():
-            metrics.counter(
-                "predictions_total",
-                model=name,
-                version=version,
-                outcome=disposition.name.lower(),
-                reason=cause.name.lower(),
-            ).inc(many)
+            outcome, reason = disposition.name.lower(), cause.name.lower()
+            metrics.counter("predictions_total", **model, outcome=outcome, reason=reason).inc(many)
         for entry in entries:
             if entry.event is not None and entry.disposition is Disposition.SCORED:
                 delay.observe(now - entry.event.accepted_at / 1e6)

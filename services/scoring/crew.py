@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from services.core.lineup import LineUp, Part, in_canary
+from services.core.events import Role
+from services.core.lineup import LineUp, Part, Seat, in_canary
 from services.core.policy import Policy
+from services.scoring.course import AS_STARTED, Course
 from services.scoring.entries import Model
 
 Floats = npt.NDArray[np.float32]
@@ -53,6 +55,17 @@ class Engine(NamedTuple):
         model = msgspec.structs.replace(self.model, policy_version=policy.version)
         return self._replace(model=model, policy=policy)
 
+    def unseen(self) -> "Engine":
+        """Let the same model score without anybody being shown what it says."""
+        return self._replace(model=msgspec.structs.replace(self.model, role=Role.SHADOW))
+
+
+class Helm(Protocol):
+    """Says which models score; asked once per batch, by the thread that scores."""
+
+    def crew_for(self, course: Course, first: int) -> "Crew":
+        """Give the models for a batch that begins at an offset, and note them in the course."""
+
 
 class Crew(NamedTuple):
     """The models of a line-up.
@@ -70,8 +83,8 @@ class Crew(NamedTuple):
     shadows: tuple[Engine, ...] = ()
 
     def shown_for(self, pseudonym: bytes) -> Engine:
-        """Give the one model that a patient's clinicians see; of a tick it is the champion."""
-        if self.canary is not None and in_canary(pseudonym, self.line_up.share):
+        """Give the one model that a patient's clinicians see; of nobody it is the champion."""
+        if self.canary is not None and pseudonym and in_canary(pseudonym, self.line_up.share):
             return self.canary
         return self.champion
 
@@ -80,3 +93,17 @@ class Crew(NamedTuple):
         canary = [] if self.canary is None else [(Part.CANARY, self.canary)]
         shadows = [(Part.SHADOW, engine) for engine in self.shadows]
         return [(Part.CHAMPION, self.champion), *canary, *shadows]
+
+
+class Alone(NamedTuple):
+    """A helm for one model that nothing ever changes, as in benchmarks."""
+
+    engine: Engine
+
+    def crew_for(self, course: Course, first: int) -> Crew:
+        """Give the one there is."""
+        model = self.engine.model
+        seat = Seat(name=model.name, version=model.version, digest=model.digest)
+        line_up = LineUp(champion=seat)
+        course.turn(first, AS_STARTED, line_up)
+        return Crew(line_up, self.engine)

@@ -96,7 +96,7 @@ class Fleet:
         canary = self._engine(line_up.canary) if line_up.canary else None
         # What is shown already needs no shadow, and its predictions would have the same names.
         shown = {each.model.digest for each in (champion, canary) if each is not None}
-        shadows = [self._engine(s) for s in line_up.shadows if s.digest not in shown]
+        shadows = [self._engine(s).unseen() for s in line_up.shadows if s.digest not in shown]
         named = msgspec.structs.replace(line_up, champion=line_up.champion or self._configured)
         return Crew(named, champion, canary, tuple(shadows))
 

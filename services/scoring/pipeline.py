@@ -1,10 +1,9 @@
 """The flow of scoring: read, apply, compute, score, decide, write."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.core.errors import Reason, Refusal
 from services.core.events import (
@@ -18,41 +17,31 @@ from services.core.events import (
     Role,
     Vitals,
 )
-from services.core.features import FEATURES, compute
-from services.core.policy import Policy
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
-from services.scoring.abstention import causes
 from services.scoring.alerting import Alerting
-from services.scoring.entries import ABSENT_PERSON, Entry, Model, batch_of
+from services.scoring.course import KEY as CUT_OVERS
+from services.scoring.course import Course
+from services.scoring.crew import Crew, Helm
+from services.scoring.entries import ABSENT_PERSON, Entry, batch_of
 from services.scoring.outputs import (
     alert_output,
     dead_letter,
     dead_output,
     prediction_output,
 )
+from services.scoring.shares import Rows, Share, score, shown, unseen
 from services.scoring.slots import Snapshots
 from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
-from services.scoring.watermark import KEY, Watermark
+from services.scoring.watermark import KEY as TICKS
+from services.scoring.watermark import Watermark
 
 BATCH: Final = 512
 FARTHEST: Final = 62_135_596_800_000_000
 """The year 1, and as far the other way, µs: no calendar of ours begins before it."""
 
 Told = Callable[[Sequence[Entry], Sequence[Alert], PredictionBatch], None]
-Floats = npt.NDArray[np.float32]
-Select = Callable[[Floats], Floats]
-
-
-class Scores(Protocol):
-    """A model, as `runtime.model.OnnxModel` is one."""
-
-    def score(self, features: Floats) -> Floats:
-        """Give the probability of each row; raises Stop when it is none."""
-
-    def contributions(self, features: Floats) -> Sequence[tuple[str, float, float]]:
-        """Give name, value and contribution of the features of one row, largest first."""
 
 
 class Scorer(NamedTuple):
@@ -60,18 +49,12 @@ class Scorer(NamedTuple):
 
     Attributes:
         codec: for events.
-        onnx: the model.
-        select: picks the model's inputs from all features.
-        model: what batches say of it.
-        policy: when a score becomes an alert.
+        helm: says which models score.
         told: hears of each batch, for metrics.
     """
 
     codec: Codec
-    onnx: Scores
-    select: Select
-    model: Model
-    policy: Policy
+    helm: Helm
     told: Told
 
 
@@ -82,30 +65,36 @@ class Scoring:
         self._partition, self._scorer = partition, scorer
         self._ward, self._watermark = Ward(), Watermark()
         self._snapshots, self._hour_began = Snapshots(0), False
-        self._inputs: Floats = np.empty((0, 0), np.float32)
-        self._alerting = Alerting(
-            scorer.policy, scorer.model, self._ward, partition=partition, explain=self._explain
-        )
+        self._course = Course()
+        self._crew: Crew | None = None
+        self._alerting: dict[bool, Alerting] = {}
+        self._shares: dict[bool, Share] = {}
 
     def load(self, key: bytes, value: bytes | None) -> None:
         """Take one row of the changelog."""
-        if key == KEY:
+        if key == TICKS:
             self._watermark.load(value)
+        elif key == CUT_OVERS:
+            self._course.load(value)
         else:
             self._ward.load(key, value)
 
     def changes(self) -> Iterable[Row]:
-        """Give the rows of the patients, and of the ticks, that changed."""
+        """Give the rows of the patients, of the ticks and of the cut-overs that changed."""
         yield from self._ward.changes()
         yield from self._watermark.changes()
+        yield from self._course.changes()
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
-        """Score records in order; one batch message per 1 to 512 of them."""
+        """Score records in order; one batch message per model and 1 to 512 of them."""
         done = 0
         while done < len(records):
-            entries = self._apply(records[done : done + BATCH])
+            some = records[done : done + BATCH]
+            crew = self._scorer.helm.crew_for(self._course, some[0].offset)
+            before = self._watermark.now
+            entries = self._apply(some[: self._course.together(some)])
             done += len(entries)
-            yield from self._finish(entries)
+            yield from self._finish(entries, crew, before)
 
     def _apply(self, records: Sequence[Record]) -> list[Entry]:
         """Change the state by each record, and keep each patient that is due for a score.
@@ -166,44 +155,54 @@ class Scoring:
             entry.snapshot = self._ward.slots.copy_to(self._snapshots, slot, hour_of(as_of))
         return entry
 
-    def _finish(self, entries: list[Entry]) -> Iterable[Output]:
-        features = self._score(entries)
-        alerts = [alert for entry in entries for alert in self._alerting.step(entry)]
-        watermark = self._watermark.now
-        if self._hour_began and watermark is not None:
-            self._ward.evict(watermark)
-        scorer = self._scorer
-        batch = batch_of(
-            entries, features, scorer.model, partition=self._partition, watermark=watermark
+    def _finish(self, entries: list[Entry], crew: Crew, before: int | None) -> Iterable[Output]:
+        rows, hidden, owners = Rows(self._snapshots), unseen(crew, entries), shown(crew, entries)
+        # The champion comes last, and with it the time: whoever reads how late it is must not
+        # meet an entry of this batch behind it.
+        shares = [*hidden, *sorted(set(owners), key=lambda share: share.steady)]
+        for share in shares:
+            score(share, rows)
+        self._alert(entries, owners, crew)
+        now = self._watermark.now
+        if self._hour_began and now is not None:
+            self._ward.evict(now)
+        for share in shares:
+            yield from self._written(share, now if share is shares[-1] else before)
+
+    def _alert(self, entries: list[Entry], owners: list[Share], crew: Crew) -> None:
+        if crew is not self._crew:
+            self._crew, self._alerting = crew, {}
+        self._shares = {share.steady: share for share in owners}
+        for entry, share in zip(entries, owners, strict=True):
+            alerting = self._alerting.get(share.steady) or self._alerting_of(share)
+            share.alerts += alerting.step(entry)
+
+    def _alerting_of(self, share: Share) -> Alerting:
+        engine, steady = share.engine, share.steady
+        found = self._alerting[steady] = Alerting(
+            engine.policy,
+            engine.model,
+            self._ward,
+            partition=self._partition,
+            explain=lambda entry: self._explain(entry, self._shares[steady]),
         )
-        shown = alerts if scorer.model.role is Role.SHOWN else []
-        scorer.told(entries, shown, batch)
+        return found
+
+    def _written(self, share: Share, watermark: int | None) -> Iterable[Output]:
+        scorer, model = self._scorer, share.engine.model
+        batch = batch_of(
+            share.entries, share.inputs, model, partition=self._partition, watermark=watermark
+        )
+        alerts = share.alerts if model.role is Role.SHOWN else []
+        scorer.told(share.entries, alerts, batch)
         yield prediction_output(scorer.codec.encode(batch), self._partition)
-        for dead in filter(None, (entry.dead for entry in entries)):
+        for dead in filter(None, (entry.dead for entry in share.entries)):
             yield dead_output(scorer.codec.encode(dead), dead)
-        for alert in shown:
+        for alert in alerts:
             yield alert_output(scorer.codec.encode(alert), alert, self._partition)
 
-    def _score(self, entries: list[Entry]) -> Floats:
-        """Score the entries that are due, or say why not; give the features of the scored ones."""
-        due = [entry for entry in entries if entry.snapshot >= 0]
-        if not due:
-            return self._scorer.select(np.empty((0, len(FEATURES)), np.float32))
-        grid, standing = self._snapshots.inputs()
-        for entry, cause in zip(due, causes(self._scorer.policy.abstain, standing), strict=True):
-            if cause != Cause.NONE:
-                entry.disposition, entry.cause = Disposition.ABSTAINED, Cause(cause)
-        scored = [entry for entry in due if entry.disposition is Disposition.SCORED]
-        rows = [entry.snapshot for entry in scored]
-        self._inputs = self._scorer.select(compute(grid, standing)[rows])
-        if scored:
-            scores = self._scorer.onnx.score(self._inputs).tolist()
-            for place, (entry, score) in enumerate(zip(scored, scores, strict=True)):
-                entry.score, entry.snapshot = score, place
-        return self._inputs
-
-    def _explain(self, entry: Entry) -> list[Contribution]:
-        found = self._scorer.onnx.contributions(self._inputs[entry.snapshot])
+    def _explain(self, entry: Entry, share: Share) -> list[Contribution]:
+        found = share.engine.onnx.contributions(share.inputs[entry.snapshot])
         return [
             Contribution(
                 feature=name,

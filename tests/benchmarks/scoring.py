@@ -21,15 +21,14 @@ from services.core.events import Role
 from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
-from services.runtime import bundle
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import create_topic, topics
 from services.runtime.kafka.group import Partition
 from services.runtime.kafka.publisher import Publisher
-from services.runtime.model import OnnxModel
 from services.runtime.ports import Output, Record, Stateless, Task
 from services.runtime.worker import Plan, Worker
-from services.scoring.__main__ import model_of, policy_of
+from services.scoring.__main__ import engine
+from services.scoring.crew import Alone
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
 from services.simulator.messages import START
@@ -97,16 +96,9 @@ def run(bootstrap: str, name: str, count: int, make: Callable[[int], Task]) -> C
 
 
 def scorer(bootstrap: str, model: Path) -> Scorer:
-    loaded = bundle.load(model)
     topic_id = topics({"bootstrap.servers": bootstrap})[VITALS].topic_id
-    return Scorer(
-        codec=Codec(REPO / "schemas"),
-        onnx=OnnxModel(loaded),
-        select=loaded.select,
-        model=model_of(loaded, Role.SHOWN, topic_id=topic_id),
-        policy=policy_of(loaded),
-        told=lambda *_: None,
-    )
+    made = engine(model, role=Role.SHOWN, topic_id=topic_id)
+    return Scorer(Codec(REPO / "schemas"), Alone(made), told=lambda *_: None)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from wards import (
     HOUR,
     MODEL,
     START,
+    HeartRate,
     Kept,
     Run,
     admitted,
@@ -99,8 +100,7 @@ def test_a_batch_says_which_model_and_policy_made_it() -> None:
 def test_the_score_of_an_entry_is_the_models_answer_to_its_features() -> None:
     run = replay(EVENTS)
     scored = [entry for entry in run.entries if entry["disposition"] == "SCORED"]
-    shared = scorer()
-    again = shared.onnx.score(run.features)
+    again = HeartRate().score(run.features)
     assert [entry["score"] for entry in scored] == again.tolist()
     assert [np.frombuffer(e["features"], "<f4")[VARIABLES.index("HR")] for e in scored][:2] == [
         150,

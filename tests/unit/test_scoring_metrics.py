@@ -1,8 +1,6 @@
 """What Prometheus is told of scoring: how late it is, and how far event time has come."""
 
 import re
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -14,10 +12,6 @@ from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import counting
 from services.scoring.entries import Model
 
-if TYPE_CHECKING:
-    from services.runtime.bundle import Bundle
-
-LOADED = cast("Bundle", SimpleNamespace(name="sepsis", version="1.0.0"))
 EVENTS = [
     admitted("p", START, "e1", unit="MICU"),
     measured("p", START, {"HR": 150}),
@@ -32,7 +26,7 @@ def metrics() -> Metrics:
 
 
 def told(metrics: Metrics, model: Model = MODEL) -> dict[str, float]:
-    shared = scorer()._replace(told=counting(metrics, LOADED), model=model)
+    shared = scorer(model=model)._replace(told=counting(metrics))
     Run(shared).hand(log(EVENTS))
     lines = metrics.exposition().decode().splitlines()
     series = (re.fullmatch(r"(vigil_\S+) (\S+)", line) for line in lines)
@@ -41,7 +35,7 @@ def told(metrics: Metrics, model: Model = MODEL) -> dict[str, float]:
 
 def test_an_alert_is_counted_by_unit_and_its_delay_once(metrics: Metrics) -> None:
     seen = told(metrics)
-    model = 'model="sepsis",version="1.0.0"'
+    model = 'model="test",version="0.0.1"'
     assert seen[f"vigil_accepted_to_scored_seconds_count{{{model}}}"] == 2
     assert seen[f"vigil_accepted_to_alert_seconds_count{{{model}}}"] == 1
     assert seen['vigil_alerts_total{outcome="raised",unit="MICU"}'] == 1
@@ -50,7 +44,7 @@ def test_an_alert_is_counted_by_unit_and_its_delay_once(metrics: Metrics) -> Non
 
 def test_what_a_shadow_decides_delays_nobody(metrics: Metrics) -> None:
     seen = told(metrics, msgspec.structs.replace(MODEL, role=Role.SHADOW))
-    assert seen['vigil_accepted_to_alert_seconds_count{model="sepsis",version="1.0.0"}'] == 0
+    assert seen['vigil_accepted_to_alert_seconds_count{model="test",version="0.0.1"}'] == 0
 
 
 def test_event_time_is_shown_by_partition_in_seconds(metrics: Metrics) -> None:

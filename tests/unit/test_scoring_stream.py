@@ -32,6 +32,7 @@ from services.local.home import REPO
 from services.runtime.bundle import load
 from services.runtime.model import OnnxModel
 from services.runtime.ports import Output, Record
+from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
@@ -97,7 +98,7 @@ def assert_stream_is_batch(stays: Stays, shared: Scorer) -> None:
     records = log(events)
     for start in range(0, len(records), 97):
         run.hand(records[start : start + 97])
-    batch = shared.select(matrix(stays)[rows])
+    batch = shared.helm.crew_for(Course(), 0).champion.select(matrix(stays)[rows])
     abstained = [not row for row in features_by_offset(run)]
     assert run.features.tobytes() == batch[~np.array(abstained)].tobytes()
     assert sum(abstained) < len(rows) / 2
@@ -130,7 +131,7 @@ def test_the_shipped_model_is_fed_the_features_it_was_trained_on() -> None:
         pytest.skip(reason="there is no bundle at models/sepsis/1.0.0")
     bundle = load(path)
     model = OnnxModel(bundle)
-    shared = scorer(SCORE_ALL)._replace(onnx=model, select=bundle.select)
+    shared = scorer(SCORE_ALL, onnx=model, select=bundle.select)
     stays = hourly_stays(seed=6, patients=6, hours=30)
     assert_stream_is_batch(stays, shared)
     events, _ = streamed(stays)
@@ -331,7 +332,7 @@ def test_expiries_and_evictions_come_in_an_order_that_survives_a_restart() -> No
 
 def test_everybody_is_forgotten_in_the_end() -> None:
     run = Run().hand(log(ward_log(1)))
-    assert list(run.rows) == [b"ticks"]
+    assert set(run.rows) == {b"ticks", b"models"}
     assert not run.task._ward.patients
 
 
