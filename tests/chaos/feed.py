@@ -1,0 +1,132 @@
+"""Vitals as ingest writes them: made before from a simulated ward, then sent at a steady rate."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+import builders
+import numpy as np
+from confluent_kafka import KafkaException, Producer
+
+from services.runtime.kafka.client import QUIET
+from services.runtime.ports import Output, Record
+from services.scoring.outputs import VITALS
+from services.simulator.messages import START, instant
+from services.simulator.ward import Ward
+
+TICK_EVERY = timedelta(minutes=30)
+STEP_S = 0.02
+ABORTED = 25  # every so many transactions one is written, given up, and written again
+AWAY_S = 60.0
+
+
+def vitals(seed: int, *, beds: int, count: int) -> list[Output]:
+    """At least so many events of a ward, with the ticks of its source, in order of time."""
+    task, found = builders.ingest(), list[Output]()
+    for offset, record in enumerate(_raw(Ward(np.random.default_rng(seed), START, beds=beds))):
+        outputs = task.handle([_at(record, offset)])
+        found += [output for output in outputs if output.topic == VITALS]
+        if len(found) >= count:
+            return found
+    raise AssertionError("the ward ended")
+
+
+def _raw(ward: Ward) -> Iterator[Record]:
+    tick = START + TICK_EVERY
+    for message in ward.messages(10_000):
+        while tick <= message.time:
+            yield _tick(tick)
+            tick += TICK_EVERY
+        yield builders.record(message.body, received=instant(message.time))
+
+
+def _tick(time_: datetime) -> Record:
+    body = builders.body({"time": instant(time_)})
+    media_type = "application/vnd.vigil.tick+json"
+    return builders.record(body, media_type=media_type, received=instant(time_))
+
+
+def _at(record: Record, offset: int) -> Record:
+    return Record(
+        record.topic, 0, offset, record.timestamp_ms, record.key, record.value, record.headers
+    )
+
+
+class Feed:
+    """Sends events in Kafka transactions, as ingest does; some are aborted and sent again."""
+
+    def __init__(self, bootstrap: str, events: Sequence[Output], *, rate: float) -> None:
+        self._bootstrap, self._events, self._rate = bootstrap, events, rate
+        self._pausing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._transactions = 0
+        self.sent = 0
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._pausing.clear()
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pausing.set()
+        assert self._thread is not None
+        self._thread.join(AWAY_S)
+        assert not self._thread.is_alive(), "the feed hangs"
+
+    @property
+    def rate(self) -> float:
+        """Events per second, over the time in which it was sending."""
+        return self.sent / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> int:
+        return len(self._events) - self.sent
+
+    def _run(self) -> None:
+        before, earlier_s, began = self.sent, self.seconds, time.monotonic()
+        producer = self._open()
+        while not self._pausing.is_set() and self.left:
+            self.seconds = earlier_s + time.monotonic() - began
+            due = before + int((self.seconds - earlier_s) * self._rate)
+            if due > self.sent:
+                producer = self._send(producer, self._events[self.sent : due])
+            self._pausing.wait(STEP_S)
+
+    def _send(self, producer: Any, batch: Sequence[Output]) -> Any:
+        while True:
+            try:
+                self._write(producer, batch)
+            except KafkaException:
+                # Whether it was committed is not known: twice is a duplicate, which is no fault.
+                producer = self._open()
+            else:
+                self.sent += len(batch)
+                return producer
+
+    def _write(self, producer: Any, batch: Sequence[Output]) -> None:
+        self._transactions += 1
+        for aborted in (True, False) if self._transactions % ABORTED == 0 else (False,):
+            producer.begin_transaction()
+            for event in batch:
+                producer.produce(VITALS, event.value, event.key, event.partition)
+            if aborted:
+                producer.flush(AWAY_S)
+                producer.abort_transaction(AWAY_S)
+            else:
+                producer.commit_transaction(AWAY_S)
+
+    def _open(self) -> Any:
+        deadline = time.monotonic() + AWAY_S
+        while True:
+            try:
+                given = {"bootstrap.servers": self._bootstrap, **QUIET}
+                producer = Producer({**given, "transactional.id": "feed", "linger.ms": 0})
+                producer.init_transactions(5)
+            except KafkaException:
+                assert time.monotonic() < deadline, "the broker does not come back"
+            else:
+                return producer

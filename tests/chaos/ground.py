@@ -1,0 +1,177 @@
+"""Where chaos happens: a broker with our topics, and lives of the real scoring service on it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka.admin import AdminClient
+
+from services.core.errors import ExitCode
+from services.local.home import REPO
+from services.local.kafka import Broker
+from services.runtime.kafka.admin import create_topic
+from services.runtime.kafka.client import QUIET
+from services.runtime.topics.files import read_topics
+
+PARTITIONS = 4
+PATIENCE_S = 120.0
+STEP_S = 0.02
+GONE_S = 30.0
+FINAL = (ExitCode.OK, ExitCode.CONFIGURATION, ExitCode.STOP)
+
+
+def until(condition: Callable[[], bool], seconds: float | None = None, what: str = "it") -> None:
+    """Poll a condition, with a deadline."""
+    deadline = time.monotonic() + (seconds or PATIENCE_S)
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen in time"
+        time.sleep(STEP_S)
+
+
+class Ground:
+    """Topics as their files say, and the environment in which a life of scoring finds them."""
+
+    def __init__(self, broker: Broker, folder: Path, model: Path) -> None:
+        self.broker, self.folder = broker, folder
+        self.options = {"bootstrap.servers": broker.bootstrap}
+        self.environ = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "VIGIL_SCHEMAS": str(REPO / "schemas"),
+            "PYTHONPATH": str(REPO / "tests"),
+        }
+        self.use(model)
+        self._admin = AdminClient({**self.options, **QUIET})
+        self.sow()
+
+    def use(self, model: Path) -> None:
+        """Let the lives that begin from now on have another bundle."""
+        self.model = model
+        self.environ["VIGIL_MODEL"] = str(model)
+
+    def sow(self) -> None:
+        """Make every topic."""
+        wanted = read_topics(REPO / "schemas")
+        for topic in wanted:
+            many = topic.partitions or PARTITIONS
+            create_topic(self.options, topic.topic, partitions=many, config=topic.settings())
+        until(lambda: {topic.topic for topic in wanted} <= self._topics())
+
+    def clear(self) -> None:
+        """Begin anew: other topics of the same names, and with them a group without offsets."""
+        for asked in self._admin.delete_topics(sorted(self._topics())).values():
+            asked.result(GONE_S)
+        until(lambda: not self._topics())
+        self.sow()
+
+    def _topics(self) -> set[str]:
+        known = self._admin.list_topics(timeout=GONE_S).topics
+        return {name for name in known if not name.startswith("__")}
+
+
+class Instance:
+    """An instance of scoring that is started again whenever it dies, as a supervisor would."""
+
+    def __init__(self, ground: Ground, number: int = 0, *, bug: str = "") -> None:
+        self._ground, self._number = ground, number
+        self.bug = bug
+        self._always = ("--bug", bug) if bug else ()
+        self._lock = threading.Lock()
+        self._ending = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._strikes: list[tuple[str, ...]] = []
+        self.codes: list[int] = []
+        """How each life ended."""
+
+    def start(self, *points: str, passes: int = 1, number: str = "SIGKILL") -> None:
+        """Begin a life, which strikes itself at the first point, the next at the second."""
+        with self._lock:
+            self._ending = False
+        words = ("--passes", str(passes), "--signal", number)
+        self._strikes = [("--point", point, *words) for point in points]
+        self._begin()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """kill -9, and no other life."""
+        if self._thread is not None:
+            self._last(signal.SIGKILL)
+            self._thread.join(GONE_S)
+
+    @property
+    def pid(self) -> int:
+        with self._lock:
+            assert self._process is not None
+            return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        with self._lock:
+            assert self._process is not None
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9; another life begins."""
+        lives = len(self.codes)
+        self.send(signal.SIGKILL)
+        until(lambda: len(self.codes) > lives, GONE_S, "the death of a life")
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; give the exit code."""
+        assert self._thread is not None
+        self._last(signal.SIGTERM)
+        self._thread.join(GONE_S)
+        assert not self._thread.is_alive(), "the service does not end"
+        return self.codes[-1]
+
+    def stopped(self) -> bool:
+        """Whether the life stands still after a SIGSTOP."""
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    def _last(self, number: signal.Signals) -> None:
+        with self._lock:
+            self._ending = True
+            assert self._process is not None
+            self._process.send_signal(number)
+
+    def _begin(self) -> None:
+        hurt = self._strikes.pop(0) if self._strikes else ()
+        program = ("-m", "chaos.life", *self._always, *hurt)
+        plain = ("-m", "services.scoring")
+        words = program if self._always or hurt else plain
+        log = self._ground.folder / f"scoring-{self._number}.log"
+        with log.open("ab") as told, self._lock:
+            if self._ending:
+                return
+            self._process = subprocess.Popen(
+                [sys.executable, *words],
+                cwd=REPO,
+                env={**self._ground.environ, "VIGIL_INSTANCE": str(self._number)},
+                stdout=told,
+                stderr=told,
+            )
+
+    def _keep(self) -> None:
+        while True:
+            assert self._process is not None
+            code = self._process.wait()
+            ending = self._ending or code in FINAL
+            if not ending:
+                self._begin()
+            self.codes.append(code)
+            if ending:
+                return

@@ -1,0 +1,182 @@
+"""What an undisturbed run over the same log gives, and how what was written differs from it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from chaos.log import Log
+
+from services.audit.rows import predictions as prediction_rows
+from services.core.events import Kind, PredictionBatch, Vitals, prediction_id
+from services.runtime.codec import Codec
+from services.runtime.ports import Output, Record, Task
+from services.runtime.worker import MakeTask
+from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
+
+PER_BATCH = frozenset({"watermark"})
+"""Said once per batch, and where batches end is a matter of timing."""
+CHUNK = 500
+
+State = dict[bytes, bytes]
+Alerts = list[tuple[bytes | None, bytes | None]]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, and how much of it differs.
+
+    Attributes:
+        events: committed offsets of vitals.v1.
+        predictions: entries of predictions.v1.
+        missing: offsets without a prediction.
+        doubled: predictions of an offset that has one already, or of no offset.
+        changed: entries that differ from the undisturbed run's in any column.
+        alerts: steps on alerts.v1.
+        alerts_changed: steps that the undisturbed run has not, or has and this one not, in order.
+        patients: rows of the state.
+        rows_changed: rows of the changelog, folded by key, that differ in a byte.
+        state_changed: patients whose state, loaded into a task and packed again, differs.
+    """
+
+    events: int
+    predictions: int
+    missing: int
+    doubled: int
+    changed: int
+    alerts: int
+    alerts_changed: int
+    patients: int
+    rows_changed: int
+    state_changed: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        found = (self.missing, self.doubled, self.changed, self.alerts_changed)
+        return not any((*found, self.rows_changed, self.state_changed))
+
+
+class Undisturbed:
+    """The service's own task, fed by hand, in one process that nobody hurts."""
+
+    def __init__(self, make: MakeTask, codec: Codec, *, topic_id: str, digest: str) -> None:
+        self._make, self._codec = make, codec
+        self._topic_id, self._digest = topic_id, digest
+        self._tasks: dict[int, Task] = {}
+        self._done: dict[int, int] = {}
+        self._lines: dict[int, list[bytes]] = {}
+        self._alerts: dict[int, Alerts] = {}
+        self._rows: dict[int, State] = {}
+
+    def compare(self, log: Log) -> Verdict:
+        """Go on to the end of the log, and hold what was written against it."""
+        found = [self._compare(log, partition) for partition in log.partitions]
+        names = Verdict.__struct_fields__
+        return Verdict(**{name: sum(getattr(each, name) for each in found) for name in names})
+
+    def _compare(self, log: Log, p: int) -> Verdict:
+        events = log.of(VITALS, p)
+        self._follow(p, events)
+        batches = [r.value or b"" for r in log.of(PREDICTIONS, p)]
+        written = self._exploded(batches)
+        alerts = [(r.key, r.value) for r in log.of(ALERTS, p)]
+        rows = folded((r.key, r.value) for r in log.of(CHANGELOG, p))
+        expected_ids = Counter(self._id(p, record.offset) for record in events)
+        ids = Counter(name for name, _ in written)
+        return Verdict(
+            events=len(events),
+            predictions=len(written),
+            missing=(expected_ids - ids).total(),
+            doubled=(ids - expected_ids).total(),
+            changed=differing([line for _, line in written], self._lines[p]),
+            alerts=len(alerts),
+            alerts_changed=differing(alerts, self._alerts[p]),
+            patients=len(self._rows[p]),
+            rows_changed=unequal(rows, self._rows[p]),
+            state_changed=unequal(
+                self._dump(p, rows, events), self._dump(p, self._rows[p], events)
+            ),
+        )
+
+    def _follow(self, p: int, events: Sequence[Record]) -> None:
+        task = self._tasks.setdefault(p, self._make(p))
+        lines, alerts = self._lines.setdefault(p, []), self._alerts.setdefault(p, [])
+        rows = self._rows.setdefault(p, {})
+        for start in range(self._done.get(p, 0), len(events), CHUNK):
+            outputs: list[Output] = list(task.handle(events[start : start + CHUNK]))
+            batches = [o.value or b"" for o in outputs if o.topic == PREDICTIONS]
+            lines += [line for _, line in self._exploded(batches)]
+            alerts += [(o.key, o.value) for o in outputs if o.topic == ALERTS]
+            fold(rows, task.changes())
+        self._done[p] = len(events)
+
+    def _dump(self, p: int, rows: State, events: Sequence[Record]) -> State:
+        """Load rows into a fresh task, touch everybody, and take what it packs."""
+        task = self._make(p)
+        for key, value in rows.items():
+            task.load(key, value)
+        list(task.handle(self._touching(events)))
+        return folded(task.changes())
+
+    def _touching(self, events: Sequence[Record]) -> list[Record]:
+        """Make an event without content of everybody in the log: it changes nothing."""
+        last: dict[bytes, Vitals] = {}
+        for record in events:
+            event = self._codec.decode(record.value or b"", Vitals)
+            last[event.pseudonym] = event
+        last.pop(b"", None)
+        return [
+            Record(VITALS, 0, offset, 0, None, self._codec.encode(_emptied(event)))
+            for offset, event in enumerate(last.values())
+        ]
+
+    def _exploded(self, batches: Iterable[bytes]) -> list[tuple[str, bytes]]:
+        """Cut batches into entries: the id of each, and a digest of all that it says."""
+        found: list[tuple[str, bytes]] = []
+        for value in batches:
+            batch = self._codec.decode(value, PredictionBatch)
+            columns = {n: c for n, c in prediction_rows(batch).items() if n not in PER_BATCH}
+            ids = columns["prediction_id"]
+            lines = zip(*columns.values(), strict=True)
+            found += [(str(i), digest(line)) for i, line in zip(ids, lines, strict=True)]
+        return found
+
+    def _id(self, p: int, offset: int) -> str:
+        return prediction_id(self._topic_id, p, offset, digest=self._digest)
+
+
+def _emptied(event: Vitals) -> Vitals:
+    columns: dict[str, Any] = dict.fromkeys(("entries", "variables", "values", "flags"), b"")
+    columns |= {"ids": b"", "versions": b"", "codes": [], "units": [], "devices": []}
+    gone = {"kind": Kind.PATIENT, "demographics": None, "stay": None}
+    return msgspec.structs.replace(event, **columns, **gone)
+
+
+def digest(line: object) -> bytes:
+    return hashlib.blake2b(repr(line).encode(), digest_size=16).digest()
+
+
+def fold(rows: State, changes: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+    """Apply rows of a changelog to a table."""
+    for key, value in changes:
+        if value is None:
+            rows.pop(key or b"", None)
+        else:
+            rows[key or b""] = value
+
+
+def folded(changes: Iterable[tuple[bytes | None, bytes | None]]) -> State:
+    rows: State = {}
+    fold(rows, changes)
+    return rows
+
+
+def differing(one: Sequence[object], other: Sequence[object]) -> int:
+    """Count the places at which two sequences differ; a surplus counts too."""
+    apart = sum(a != b for a, b in zip(one, other, strict=False))
+    return apart + abs(len(one) - len(other))
+
+
+def unequal(one: State, other: State) -> int:
+    return sum(one.get(key) != other.get(key) for key in one.keys() | other.keys())
