@@ -80,7 +80,8 @@ class Fleet:
         """Load what the changes so far ask for; of what cannot be loaded, what held before."""
         if self._news == self.present.position:
             return
-        for line_up in [*(step.line_up for step in reversed(self._history.standing)), LineUp()]:
+        standing = [step.line_up for step in reversed(self._history.standing)]
+        for line_up in [*standing, AS_CONFIGURED]:
             try:
                 crew = self.crew_of(line_up)
             except BundleRefused as refused:
@@ -109,7 +110,8 @@ class Fleet:
     def _put(self, crew: Crew) -> None:
         before = self.present.crew
         self.present = Present(self._news, crew)
-        self._count("taken", "")
+        if crew.line_up != before.line_up:
+            self._count("taken", "")
         self._show(before)
         log.info(
             "models in use",

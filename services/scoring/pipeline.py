@@ -162,20 +162,28 @@ class Scoring:
         shares = [*hidden, *sorted(set(owners), key=lambda share: share.steady)]
         for share in shares:
             score(share, rows)
-        self._alert(entries, owners, crew)
+        alerts = self._alert(entries, owners, crew)
         now = self._watermark.now
         if self._hour_began and now is not None:
             self._ward.evict(now)
         for share in shares:
             yield from self._written(share, now if share is shares[-1] else before)
+        for alert in alerts:
+            yield alert_output(self._scorer.codec.encode(alert), alert, self._partition)
 
-    def _alert(self, entries: list[Entry], owners: list[Share], crew: Crew) -> None:
+    def _alert(self, entries: list[Entry], owners: list[Share], crew: Crew) -> list[Alert]:
+        """Give the alerts of all that is shown, in the order of the log."""
         if crew is not self._crew:
             self._crew, self._alerting = crew, {}
         self._shares = {share.steady: share for share in owners}
+        alerts: list[Alert] = []
         for entry, share in zip(entries, owners, strict=True):
             alerting = self._alerting.get(share.steady) or self._alerting_of(share)
-            share.alerts += alerting.step(entry)
+            steps = list(alerting.step(entry))
+            if steps and share.engine.model.role is Role.SHOWN:
+                share.alerts += steps
+                alerts += steps
+        return alerts
 
     def _alerting_of(self, share: Share) -> Alerting:
         engine, steady = share.engine, share.steady
@@ -189,17 +197,14 @@ class Scoring:
         return found
 
     def _written(self, share: Share, watermark: int | None) -> Iterable[Output]:
-        scorer, model = self._scorer, share.engine.model
+        codec, model = self._scorer.codec, share.engine.model
         batch = batch_of(
             share.entries, share.inputs, model, partition=self._partition, watermark=watermark
         )
-        alerts = share.alerts if model.role is Role.SHOWN else []
-        scorer.told(share.entries, alerts, batch)
-        yield prediction_output(scorer.codec.encode(batch), self._partition)
+        self._scorer.told(share.entries, share.alerts, batch)
+        yield prediction_output(codec.encode(batch), self._partition)
         for dead in filter(None, (entry.dead for entry in share.entries)):
-            yield dead_output(scorer.codec.encode(dead), dead)
-        for alert in alerts:
-            yield alert_output(scorer.codec.encode(alert), alert, self._partition)
+            yield dead_output(codec.encode(dead), dead)
 
     def _explain(self, entry: Entry, share: Share) -> list[Contribution]:
         found = share.engine.onnx.contributions(share.inputs[entry.snapshot])

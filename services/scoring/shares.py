@@ -26,7 +26,7 @@ class Share:
             champion, those entries go without a score.
         entries: in order of offset.
         inputs: (S, F) a row per scored entry.
-        alerts: that followed, in order.
+        alerts: that followed and are shown, in order.
     """
 
     engine: Engine
