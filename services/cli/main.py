@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "topics": ("services.cli.topics:app", "Bring Kafka's topics to what schemas/ says."),
     "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
     "evaluate": ("services.cli.evaluate:evaluate", "Measure a bundle on recorded stays."),
+    "robustness": ("services.cli.robustness:robustness", "What models lose elsewhere."),
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),

@@ -68,20 +68,11 @@ def _subgroups(
 def _subgroup(scored: Scored, weights: Weights, members: NDArray[np.bool_]) -> dict[str, Any]:
     if np.count_nonzero(members) < SMALLEST_CELL:
         return {"patients": f"<{SMALLEST_CELL}"}
-    stays, rows = scored.stays, members[scored.stays.patient]
-    part = stays._replace(
-        ids=tuple(name for name, member in zip(stays.ids, members, strict=True) if member),
-        starts=np.append(0, np.cumsum(np.diff(stays.starts)[members])),
-        hour=stays.hour[rows],
-        values=stays.values[:0],
-        age=stays.age[rows],
-        sex=stays.sex[rows],
-        label=stays.label[rows],
-        context=stays.context[:0],
+    rows = members[scored.stays.patient]
+    part = Scored(
+        scored.stays.only(members), scored.score[rows], scored.alert[rows], scored.threshold
     )
-    return measures(
-        Scored(part, scored.score[rows], scored.alert[rows], scored.threshold), weights[members]
-    )
+    return measures(part, weights[members])
 
 
 def _cohorts(stays: Stays) -> dict[str, NDArray[np.str_]]:

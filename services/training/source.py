@@ -59,6 +59,20 @@ class Stays(NamedTuple):
         """(R,) the place in `ids` of each row's patient."""
         return np.repeat(np.arange(len(self.ids)), np.diff(self.starts))
 
+    def only(self, members: NDArray[np.bool_]) -> "Stays":
+        """Some of the patients, (P,), with all of their rows."""
+        rows = members[self.patient]
+        return self._replace(
+            ids=tuple(name for name, member in zip(self.ids, members, strict=True) if member),
+            starts=np.append(0, np.cumsum(np.diff(self.starts)[members])),
+            hour=self.hour[rows],
+            values=self.values[rows],
+            age=self.age[rows],
+            sex=self.sex[rows],
+            label=self.label[rows],
+            context=self.context[rows],
+        )
+
 
 def read(path: Path, *, say: Say = silent) -> Stays:
     """Read stays from a Parquet file or from a folder of `<patient>.psv` files.

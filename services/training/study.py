@@ -1,9 +1,10 @@
 """How good a set of columns is: cross-validation by patient, thresholds by nested folds."""
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from services.training.source import TIME_COLUMNS, Say, Stays
 _SIDE_BY_SIDE: Final = 2  # models trained at the same time
 
 Float64 = NDArray[np.float64]
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +112,19 @@ def judge(given: Course, columns: Columns, *, say: Say, trees: int = TREES) -> J
             rows = np.flatnonzero(given.fold == fold)
             others = [other for other in leave if other != fold]
             into = inner[others[0]] if others else margin
-            into[rows] = margins(model, _inputs(given, columns, rows))
+            into[rows] = margins(model, inputs(given, columns, rows))
         say(f"{columns.name}: trained without fold {' and '.join(str(f + 1) for f in leave)}")
 
     left_out = [*combinations(range(FOLDS), 2), *((fold,) for fold in range(FOLDS))]
+    side_by_side(without, left_out)
+    return _judged(given, margin, inner)
+
+
+def side_by_side(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+    """Do the work of each item in order, some at the same time."""
     # LightGBM works outside Python's lock, and every training is one thread of its own.
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        list(pool.map(without, left_out))
-    return _judged(given, margin, inner)
+        return list(pool.map(work, items))
 
 
 def learn(given: Course, columns: Columns, *, leave: tuple[int, ...] = (), trees: int) -> str:
@@ -125,7 +133,7 @@ def learn(given: Course, columns: Columns, *, leave: tuple[int, ...] = (), trees
     target, weight = lessons(given.worth[rows])
     sick = septic(given.stays)[given.stays.patient[rows]]
     task = Lessons(target, np.where(sick, weight, weight * THINNING))
-    return fit(_inputs(given, columns, rows), task, names=columns.names, trees=trees)
+    return fit(inputs(given, columns, rows), task, names=columns.names, trees=trees)
 
 
 def _judged(given: Course, margin: Float64, inner: Float64) -> Judged:
@@ -133,15 +141,15 @@ def _judged(given: Course, margin: Float64, inner: Float64) -> Judged:
     alert = np.empty(len(margin), np.bool_)
     for fold in range(FOLDS):
         own = given.fold == fold
-        line, threshold = _settle(given, inner[fold], ~own)
+        line, threshold = settle(given, inner[fold], ~own)
         score[own] = sigmoid(line.intercept + line.slope * margin[own])
         alert[own] = margin[own] >= threshold
-    line, threshold = _settle(given, margin, np.ones_like(alert))
+    line, threshold = settle(given, margin, np.ones_like(alert))
     served = sigmoid(np.array(line.intercept + line.slope * threshold))
     return Judged(margin, score, alert, line, round(float(served), 6))
 
 
-def _settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Line, float]:
+def settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Line, float]:
     """Calibration over the hours before onset, and the best threshold on the margin."""
     counted = rows & given.counted
     try:
@@ -155,7 +163,8 @@ def _settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Li
     return line, best_threshold(margin[rows], given.worth[rows])
 
 
-def _inputs(given: Course, columns: Columns, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def inputs(given: Course, columns: Columns, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """What a model with these columns sees of some rows."""
     features = given.features[rows][:, columns.features]
     if columns.cap_ages:
         old = _AGES[columns.features]

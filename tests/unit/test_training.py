@@ -224,7 +224,7 @@ def test_the_four_sets_of_columns_see_what_they_may_see() -> None:
 def test_strict_columns_cap_ages_and_leave_the_rest(course: study.Course) -> None:
     rows = np.arange(len(course.fold))
     strict = study.STUDY[2]
-    found = study._inputs(course, strict, rows)
+    found = study.inputs(course, strict, rows)
     for column, name in enumerate(strict.names):
         given = course.features[:, NAMES.index(name)]
         wanted = np.minimum(given, 24) if name.endswith("_age") else given
