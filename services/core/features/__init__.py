@@ -1,8 +1,8 @@
 """What the model sees of a patient: one computation for training and for serving.
 
 Features live on the hour grid: the UTC hours of `measured_at`. A row is a patient as of one
-hour. Every operation is elementwise, exact, or folds the hours of one row in a fixed order, so a
-row's bits do not depend on which other rows are in its batch.
+hour. Each row is computed by itself, by loops in a fixed order (`rows`), so its bits do not depend
+on which other rows are in its batch.
 """
 
 from typing import Final
@@ -19,11 +19,11 @@ from services.core.features.grid import (
     HourGrid,
     Standing,
 )
-from services.core.features.scores import derived_from
-from services.core.features.trends import as_it_stood, trends_of
-from services.core.vitals import VARIABLE_INDEX
+from services.core.features.rows import CELLS, write_rows
+from services.core.vitals import VARIABLES
 
 __all__ = [
+    "CELLS",
     "CHANGES_H",
     "FEATURES",
     "HISTORY_HOURS",
@@ -35,7 +35,7 @@ __all__ = [
     "compute",
 ]
 
-_TREND: Final = np.array([VARIABLE_INDEX[name] for name in TREND_VARIABLES])
+_MANY: Final = len(VARIABLES)
 
 
 def compute(grid: HourGrid, standing: Standing) -> NDArray[np.float32]:
@@ -50,15 +50,11 @@ def compute(grid: HourGrid, standing: Standing) -> NDArray[np.float32]:
 
     The bits of a row are the same in a batch of any size and composition.
     """
-    grid = HourGrid(*(array.astype(np.float32, copy=False) for array in grid))
-    standing = Standing(*(array.astype(np.float32, copy=False) for array in standing))
-    rows = len(standing.last)
-    last = standing.last[:, _TREND]
-    trends, deviation = trends_of(grid, last)
-    lowest_24h = trends[:, -1, 0]
-    columns = [standing.last, standing.last_age_h, standing.count]
-    columns += [trends.reshape(rows, -1), deviation]
-    columns += [last - as_it_stood(grid, hours) for hours in CHANGES_H]
-    columns += derived_from(standing, lowest_24h[:, TREND_VARIABLES.index("MAP")])
-    columns += [standing.age[:, None], standing.sex[:, None]]
-    return np.concatenate(columns, axis=1, dtype=np.float32, casting="same_kind")
+    rows = np.empty((len(standing.last), len(FEATURES)), np.float32)
+    rows[:, :_MANY] = standing.last
+    rows[:, _MANY : 2 * _MANY] = standing.last_age_h
+    rows[:, 2 * _MANY : 3 * _MANY] = standing.count
+    person = np.stack([standing.age, standing.sex], axis=1, dtype=np.float32, casting="same_kind")
+    cells = np.stack(grid, axis=2, dtype=np.float32, casting="same_kind")
+    write_rows(cells, person, rows)
+    return rows
