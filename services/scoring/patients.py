@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
-from services.core.features import HISTORY_HOURS
+from services.core.features import CELLS, HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
-from services.scoring.history import History
-from services.scoring.summary import CELLS, NEVER, READING, Summary
+from services.scoring.history import History, Past
+from services.scoring.slots import Slots
+from services.scoring.summary import NEVER, READING
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""
@@ -61,18 +62,17 @@ class Patient:
     """A patient in an encounter: history, who they are, and what the policy remembers."""
 
     __slots__ = (
-        *("demographics", "encounter", "former", "heard_at", "history", "policy", "slot", "stay"),
+        *("demographics", "encounter", "former", "heard_at", "history", "policy", "stay"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
         self.encounter = b""
         self.former: list[bytes] = []
         self.heard_at = NEVER
-        self.history = History()
+        self.history = history
         self.demographics: Demographics | None = None
         self.stay: Stay | None = None
         self.policy: PolicyState = FRESH
-        self.slot: int | None = None
 
     @property
     def unit(self) -> str:
@@ -96,12 +96,18 @@ class Patient:
         age = float("nan") if who.age is None else who.age
         return age, SEX.get(who.sex or "", float("nan"))
 
+    def identify(self) -> None:
+        """Let the features know who the patient is."""
+        age, sex = self.person()
+        self.history.identify(age=age, sex=sex)
+
     def enter(self, encounter: bytes) -> None:
         """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
         if self.encounter:
             self.former = [*self.former, self.encounter][-FORMER:]
         self.former = [each for each in self.former if each != encounter]
-        self.encounter, self.history, self.stay = encounter, History(), None
+        self.encounter, self.stay = encounter, None
+        self.history.clear()
 
     def forgettable(self, watermark: int) -> bool:
         """Tell whether nothing of the patient can matter any more."""
@@ -116,9 +122,8 @@ class Patient:
         rows, past = self.history.rows, self.history.past
         shares = np.zeros(len(rows), np.bool)
         shares[1:] = rows["id"][1:] == rows["id"][:-1]
-        known = np.flatnonzero(past.count).astype(np.uint8)
         columns = [rows[name] for name in _COLUMNS]
-        columns += [shares, past.last_at[known], past.last[known], past.count[known]]
+        columns += [shares, past.last_at, past.last, past.hours]
         if past.cells is not None:
             columns.append(past.cells)
         row = PatientRow(
@@ -130,21 +135,22 @@ class Patient:
             head=self.history.head,
             many=len(rows),
             ids=rows["id"][~shares].tobytes(),
-            known=known.tobytes(),
+            known=past.variables.tobytes(),
             columns=zlib.compress(b"".join(column.tobytes() for column in columns), LEVEL),
             policy=self.policy,
         )
         return msgspec.msgpack.encode(row)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Patient":
+    def unpack(cls, data: bytes, slots: Slots) -> "Patient":
         """Read a row of the changelog."""
         row = msgspec.msgpack.decode(data, type=PatientRow)
-        patient = cls()
+        patient = cls(History(slots))
         patient.encounter, patient.former = row.encounter, row.former
         patient.heard_at = row.heard_at
         patient.demographics, patient.stay, patient.policy = row.demographics, row.stay, row.policy
-        patient.history = _history(row)
+        _fill(patient.history, row)
+        patient.identify()
         return patient
 
 
@@ -171,18 +177,20 @@ class _Columns:
         return self._raw[self._start :]
 
 
-def _history(row: PatientRow) -> History:
+def _fill(history: History, row: PatientRow) -> None:
     rows, columns = np.zeros(row.many, READING), _Columns(zlib.decompress(row.columns))
     for name in _COLUMNS:
         rows[name] = columns.take(READING[name], row.many)
     shares = columns.take(np.bool, row.many)
     rows["id"] = np.frombuffer(row.ids, "<u8")[np.cumsum(~shares) - 1]
-    history, past = History(row.head, rows), Summary.empty()
     known = np.frombuffer(row.known, np.uint8)
-    past.last_at[known] = columns.take(np.int64, len(known))
-    past.last[known] = columns.take(np.float32, len(known))
-    past.count[known] = columns.take(np.int32, len(known))
-    cells = columns.rest()
-    past.cells = np.frombuffer(cells, np.float32).reshape(CELLS).copy() if cells else None
-    history.past = past
-    return history
+    last_at, last = columns.take(np.int64, len(known)), columns.take(np.float32, len(known))
+    hours, cells = columns.take(np.int32, len(known)), columns.rest()
+    past = Past(
+        known,
+        last_at,
+        last,
+        hours,
+        np.frombuffer(cells, np.float32).reshape(CELLS) if cells else None,
+    )
+    history.fill(row.head, rows, past)

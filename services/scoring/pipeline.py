@@ -30,8 +30,7 @@ from services.scoring.outputs import (
     dead_output,
     prediction_output,
 )
-from services.scoring.shares import Rows, Share, score, shown, unseen
-from services.scoring.slots import Snapshots
+from services.scoring.shares import Share, Snapshots, score, shown, unseen
 from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
 from services.scoring.watermark import KEY as TICKS
@@ -151,17 +150,16 @@ class Scoring:
             discharged=patient.discharged,
         )
         if applied.disposition is Disposition.SCORED:
-            slot = self._ward.slot_of(patient)
-            entry.snapshot = self._ward.slots.copy_to(self._snapshots, slot, hour_of(as_of))
+            entry.snapshot = self._snapshots.take(patient.history)
         return entry
 
     def _finish(self, entries: list[Entry], crew: Crew, before: int | None) -> Iterable[Output]:
-        rows, hidden, owners = Rows(self._snapshots), unseen(crew, entries), shown(crew, entries)
+        hidden, owners = unseen(crew, entries), shown(crew, entries)
         # The champion comes last, and with it the time: whoever reads how late it is must not
         # meet an entry of this batch behind it.
         shares = [*hidden, *sorted(set(owners), key=lambda share: share.steady)]
         for share in shares:
-            score(share, rows)
+            score(share, self._snapshots)
         alerts = self._alert(entries, owners, crew)
         now = self._watermark.now
         if self._hour_began and now is not None:

@@ -7,11 +7,11 @@ import numpy as np
 
 from services.core.errors import Stop
 from services.core.events import Alert, Cause, Disposition, Role
-from services.core.features import FEATURES, Standing, compute
+from services.core.features import FEATURES, standing_of
 from services.scoring.abstention import causes
 from services.scoring.crew import Crew, Engine, Floats
 from services.scoring.entries import Entry
-from services.scoring.slots import Snapshots
+from services.scoring.history import History
 
 NOBODY: Floats = np.empty((0, len(FEATURES)), np.float32)
 
@@ -36,16 +36,26 @@ class Share:
     alerts: list[Alert] = field(default_factory=list)
 
 
-class Rows:
-    """Patients of a batch as they stood: features and what reaches further back, by snapshot."""
+class Snapshots:
+    """Patients of a batch as they stood after each event that asked for a score."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        grid, self.standing = snapshots.inputs()
-        self.features = compute(grid, self.standing) if snapshots.rows else NOBODY
+    def __init__(self, size: int) -> None:
+        """Make room.
 
-    def standing_of(self, rows: list[int]) -> Standing:
-        """Give what reaches further back of some of the rows."""
-        return Standing(*(column[rows] for column in self.standing))
+        Args:
+            size: the most rows that the batch can have.
+        """
+        self._rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
+
+    def take(self, history: History) -> int:
+        """Keep what the model may see of a patient, and give the row."""
+        row, self._size = self._size, self._size + 1
+        history.write_features(self._rows[row])
+        return row
+
+    def features(self, rows: list[int]) -> Floats:
+        """Give the features of some of the rows, (N, len(FEATURES))."""
+        return self._rows if len(rows) == len(self._rows) else self._rows[rows]
 
 
 def shown(crew: Crew, entries: Sequence[Entry]) -> list[Share]:
@@ -75,7 +85,7 @@ def unseen(crew: Crew, entries: Sequence[Entry]) -> list[Share]:
     ]
 
 
-def score(share: Share, rows: Rows) -> None:
+def score(share: Share, snapshots: Snapshots) -> None:
     """Score the entries of a share that are due, or say why not.
 
     Raises:
@@ -84,12 +94,12 @@ def score(share: Share, rows: Rows) -> None:
     engine = share.engine
     due = [entry for entry in share.entries if entry.snapshot >= 0]
     if due:
-        standing = rows.standing_of([entry.snapshot for entry in due])
+        standing = standing_of(snapshots.features([entry.snapshot for entry in due]))
         for entry, cause in zip(due, causes(engine.policy.abstain, standing), strict=True):
             if cause != Cause.NONE:
                 _abstain(entry, Cause(cause))
     scored = [entry for entry in due if entry.disposition is Disposition.SCORED]
-    share.inputs = engine.select(rows.features[[entry.snapshot for entry in scored]])
+    share.inputs = engine.select(snapshots.features([entry.snapshot for entry in scored]))
     if scored:
         _score(share, scored)
     if engine.model.role is Role.SHADOW:

@@ -1,133 +1,145 @@
-"""The arrays that features are computed from: one slot per patient, derived from the histories.
+"""The arrays in which all patients of a partition are kept: a slot and a run of rows for each."""
 
-They hold nothing that the histories do not say; a slot can be made anew from them at any time,
-and is, to the same bits, after a restart.
-"""
-
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.events import MICROSECONDS_PER_HOUR
-from services.core.features import HISTORY_HOURS, HourGrid, Standing
-from services.core.vitals import VARIABLES
-from services.scoring.history import History
-from services.scoring.summary import CELLS, EMPTY_CELL, NEVER, Readings, Summary
+from services.core.features import CELLS
+from services.scoring.summary import MANY, NEVER, empty_cells
 
+AT, ID, VERSION = range(3)
+"""Columns of a reading's numbers; the id is read as a signed number."""
+FLAGS, VARIABLE = range(2)
+"""Columns of a reading's marks."""
+FIRST, ROOM, ROWS, HEAD, HOURLY = range(5)
+"""Of a slot: its first row, how many it has room for, how many it has; the newest measured_at;
+its place among the cells, NONE without."""
+NONE: Final = -1
 FIRST_SLOTS: Final = 64
-_ALL: Final = np.arange(len(VARIABLES))
-_ARRAYS: Final = ("_cells", "_last", "_last_at", "_count", "_person")
+FIRST_ROWS: Final = 1024
+ROOMS: Final = tuple(int(16 * 1.5**step) for step in range(16))
+"""So many rows a patient can have room for: a third of it is empty at most."""
 
 Array = npt.NDArray[Any]
 
 
+class Store(NamedTuple):
+    """Arrays of S slots, N rows of readings, C patients' hours, V variables.
+
+    Attributes:
+        numbers: (N, 3) int64: AT, ID, VERSION.
+        values: (N,) float32.
+        marks: (N, 2) uint16: FLAGS, VARIABLE.
+        place: (S, 5) int64: FIRST, ROOM, ROWS, HEAD, HOURLY.
+        last: (S, V) float32: last values of the past.
+        known: (S, 2, V) int64: what else the past knows of a variable.
+        cells: (C, *CELLS) float32: the past by hours, of those who have any.
+        person: (S, 2) float32: age in years and sex (0 female, 1 male), NaN is unknown.
+    """
+
+    numbers: Array
+    values: Array
+    marks: Array
+    place: Array
+    last: Array
+    known: Array
+    cells: Array
+    person: Array
+
+
 class Slots:
-    """Hour cells and standing values of every patient of a partition."""
+    """Gives slots and rows away, and takes them back."""
 
     def __init__(self) -> None:
-        many = len(VARIABLES)
-        self._cells = np.empty((0, *CELLS), np.float32)
-        self._last = np.empty((0, many), np.float32)
-        self._last_at = np.empty((0, many), np.int64)
-        self._count = np.empty((0, many), np.int32)
-        self._person = np.empty((0, 2), np.float32)
+        self.store = Store(
+            numbers=np.empty((FIRST_ROWS, 3), np.int64),
+            values=np.empty(FIRST_ROWS, np.float32),
+            marks=np.empty((FIRST_ROWS, 2), np.uint16),
+            place=np.empty((0, 5), np.int64),
+            last=np.empty((0, MANY), np.float32),
+            known=np.empty((0, 2, MANY), np.int64),
+            cells=np.empty((0, *CELLS), np.float32),
+            person=np.empty((0, 2), np.float32),
+        )
         self._free: list[int] = []
+        self._free_cells: list[int] = []
+        self._free_rows: dict[int, list[int]] = {}
+        self._end = 0  # of the rows that were ever given away
 
     def take(self) -> int:
-        """Give a slot that holds anything: `identify` and `derive` it before it is used."""
+        """Give a slot of which nothing is known."""
         if not self._free:
-            self._grow()
-        return self._free.pop()
+            before = len(self.store.place)
+            self._more("place", "last", "known", "person", least=FIRST_SLOTS)
+            self._free = list(range(len(self.store.place) - 1, before - 1, -1))
+        slot = self._free.pop()
+        self.store.place[slot] = 0, 0, 0, NEVER, NONE
+        self.store.person[slot] = np.nan
+        self.clear(slot)
+        return slot
 
     def give_back(self, slot: int) -> None:
-        """Let another patient have the slot."""
+        """Let another patient have the slot and its rows."""
+        self.clear(slot)
+        self._let_go(slot)
         self._free.append(slot)
 
     def clear(self, slot: int) -> None:
         """Forget all that was measured."""
-        self._cells[slot] = EMPTY_CELL
-        self._last[slot] = np.nan
-        self._last_at[slot] = NEVER
-        self._count[slot] = 0
+        place = self.store.place[slot]
+        if place[HOURLY] != NONE:
+            self._free_cells.append(int(place[HOURLY]))
+        place[ROWS:] = 0, NEVER, NONE
+        self.store.last[slot] = np.nan
+        self.store.known[slot] = [[NEVER], [0]]
 
     def identify(self, slot: int, *, age: float, sex: float) -> None:
         """Set age (years) and sex (0 female, 1 male); NaN is unknown."""
-        self._person[slot] = age, sex
+        self.store.person[slot] = age, sex
 
-    def advance(self, slot: int, before: int, after: int) -> None:
-        """Empty the cells of the hours that came new, when the newest hour moves on."""
-        self._summary(slot).advance(before, after)
+    def make_room(self, slot: int, more: int) -> None:
+        """Let the slot have so many rows more; those it has move."""
+        wanted = int(self.store.place[slot, ROWS]) + more
+        room = next((room for room in ROOMS if room >= wanted), wanted)
+        first = self._rows_for(room)
+        place = self.store.place[slot]
+        old, many = int(place[FIRST]), int(place[ROWS])
+        for column in self.store[:3]:
+            column[first : first + many] = column[old : old + many]
+        self._let_go(slot)
+        place[FIRST], place[ROOM] = first, room
 
-    def is_newer(self, slot: int, readings: Readings) -> bool:
-        """Tell whether each reading is newer than all of its variable."""
-        return bool(np.all(readings["at"] > self._last_at[slot, readings["variable"]]))
+    def make_hours(self, slot: int) -> None:
+        """Let the slot's past have hours, all empty."""
+        if not self._free_cells:
+            before = len(self.store.cells)
+            self._more("cells", least=4)
+            self._free_cells = list(range(len(self.store.cells) - 1, before - 1, -1))
+        place = self._free_cells.pop()
+        empty_cells(self.store.cells[place])
+        self.store.place[slot, HOURLY] = place
 
-    def append(self, slot: int, readings: Readings) -> None:
-        """Add usable readings of different variables, newer than all of theirs."""
-        self._summary(slot).absorb(readings)
+    def _rows_for(self, room: int) -> int:
+        free = self._free_rows.get(room)
+        if free:
+            return free.pop()
+        first, self._end = self._end, self._end + room
+        while self._end > len(self.store.values):
+            self._more("numbers", "values", "marks", least=self._end - len(self.store.values))
+        return first
 
-    def derive(self, slot: int, history: History, variables: set[int] | None = None) -> None:
-        """Make some variables, or all, anew from the history."""
-        summary = self._summary(slot)
-        summary.begin_with(history.past, _ALL if variables is None else np.array(list(variables)))
-        summary.absorb(history.usable(variables))
+    def _let_go(self, slot: int) -> None:
+        place = self.store.place[slot]
+        if place[ROOM]:
+            self._free_rows.setdefault(int(place[ROOM]), []).append(int(place[FIRST]))
+            place[ROOM] = 0
 
-    def copy_to(self, snapshots: "Snapshots", slot: int, hour: int) -> int:
-        """Keep a patient as of an hour, and give the row of the snapshot."""
-        row, oldest = snapshots.rows, (hour + 1) % HISTORY_HOURS
-        cells, ring = snapshots.cells[row], self._cells[slot]
-        cells[: HISTORY_HOURS - oldest] = ring[oldest:]
-        cells[HISTORY_HOURS - oldest :] = ring[:oldest]
-        snapshots.last[row] = self._last[slot]
-        snapshots.age_h[row] = hour - self._last_at[slot] // MICROSECONDS_PER_HOUR
-        snapshots.count[row] = self._count[slot]
-        snapshots.person[row] = self._person[slot]
-        snapshots.rows += 1
-        return row
-
-    def _summary(self, slot: int) -> Summary:
-        """See the slot as a summary that can be changed in place."""
-        return Summary(self._last[slot], self._last_at[slot], self._count[slot], self._cells[slot])
-
-    def _grow(self) -> None:
-        size = len(self._last)
-        more = max(FIRST_SLOTS, size)
-        for name in _ARRAYS:
-            old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, np.empty((more, *old.shape[1:]), old.dtype)]))
-        self._free = list(range(size + more - 1, size - 1, -1))
-
-
-class Snapshots:
-    """Patients as they stood after each event of a batch, to compute features at once."""
-
-    def __init__(self, size: int) -> None:
-        """Make room.
-
-        Args:
-            size: the most rows that a batch can have.
-        """
-        many = len(VARIABLES)
-        self.rows = 0
-        self.cells = np.empty((size, *CELLS), np.float32)
-        self.last = np.empty((size, many), np.float32)
-        self.age_h = np.empty((size, many), np.float32)
-        self.count = np.empty((size, many), np.float32)
-        self.person = np.empty((size, 2), np.float32)
-
-    def inputs(self) -> tuple[HourGrid, Standing]:
-        """Give what `core.features.compute` takes, one row per snapshot."""
-        end = self.rows
-        cells = self.cells[:end]
-        last = self.last[:end]
-        return (
-            HourGrid(*(cells[:, :, part] for part in range(cells.shape[2]))),
-            Standing(
-                last=last,
-                last_age_h=np.where(np.isnan(last), np.float32(np.nan), self.age_h[:end]),
-                count=self.count[:end],
-                age=self.person[:end, 0],
-                sex=self.person[:end, 1],
-            ),
-        )
+    def _more(self, *names: str, least: int) -> None:
+        """Make arrays half as long again, at least."""
+        grown = {}
+        for name in names:
+            old = getattr(self.store, name)
+            room = np.empty((max(least, len(old) // 2), *old.shape[1:]), old.dtype)
+            grown[name] = np.concatenate([old, room])
+        self.store = self.store._replace(**grown)

@@ -3,15 +3,21 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import numpy as np
-
-from services.core.events import Cause, Disposition, Flag, Kind, Stay, Vitals
-from services.core.vitals import VARIABLES
+from services.core.events import Cause, Disposition, Kind, Stay, Vitals
 from services.runtime.ports import Row
-from services.scoring.history import ANY_VARIABLE, RETRACTED, Change, Effect
+from services.scoring.history import History
 from services.scoring.patients import OPEN, SILENCE, Patient, synthetic_encounter
+from services.scoring.readings import (
+    CONFLICT,
+    DUPLICATE,
+    NEW,
+    REVISED,
+    TOO_LATE,
+    UNREVISED,
+    UNUSABLE,
+)
 from services.scoring.slots import Slots
-from services.scoring.summary import NEVER, READING, Readings, hour_of
+from services.scoring.summary import NEVER
 
 NOTHING: Final = (Disposition.STATE_ONLY, Cause.NOTHING_CHANGED)
 
@@ -43,9 +49,10 @@ class Ward:
     def load(self, pseudonym: bytes, row: bytes | None) -> None:
         """Take a row of the changelog; None deletes the patient."""
         if row is None:
-            self.patients.pop(pseudonym, None)
+            self._forget(pseudonym)
         else:
-            self.patients[pseudonym] = Patient.unpack(row)
+            self._forget(pseudonym)
+            self.patients[pseudonym] = Patient.unpack(row, self.slots)
 
     def changes(self) -> Iterable[Row]:
         """Give the row of each patient that changed since the last call."""
@@ -63,7 +70,7 @@ class Ward:
         self._changed[event.pseudonym] = None
         patient = self.patients.get(event.pseudonym)
         if patient is None:
-            patient = self.patients[event.pseudonym] = Patient()
+            patient = self.patients[event.pseudonym] = Patient(History(self.slots))
         patient.heard_at = max(patient.heard_at, event.received_at)
         match event.kind:
             case Kind.PATIENT:
@@ -73,31 +80,23 @@ class Ward:
             case _:
                 return self._measure(patient, event)
 
-    def slot_of(self, patient: Patient) -> int:
-        """Give the patient's slot; after a restart it is derived from the history first."""
-        if patient.slot is None:
-            patient.slot = self.slots.take()
-            age, sex = patient.person()
-            self.slots.identify(patient.slot, age=age, sex=sex)
-            self.slots.derive(patient.slot, patient.history)
-        return patient.slot
-
     def evict(self, watermark: int) -> None:
         """Forget patients of whom nothing can matter any more."""
         # In an order that does not tell who was heard first: a restart does not know.
         for pseudonym in sorted(p for p, of in self.patients.items() if of.forgettable(watermark)):
-            patient = self.patients.pop(pseudonym)
-            if patient.slot is not None:
-                self.slots.give_back(patient.slot)
+            self._forget(pseudonym)
             self._changed[pseudonym] = None
+
+    def _forget(self, pseudonym: bytes) -> None:
+        patient = self.patients.pop(pseudonym, None)
+        if patient is not None:
+            patient.history.end()
 
     def _identify(self, patient: Patient, event: Vitals) -> Applied:
         if event.demographics is None:
             return Applied(*NOTHING)
         patient.demographics = event.demographics
-        if patient.slot is not None:
-            age, sex = patient.person()
-            self.slots.identify(patient.slot, age=age, sex=sex)
+        patient.identify()
         return Applied(Disposition.STATE_ONLY)
 
     def _admit(self, patient: Patient, event: Vitals) -> Applied:
@@ -107,7 +106,7 @@ class Ward:
         if moved:
             if event.stay.status not in OPEN or _began_before(event.stay, patient.stay):
                 return Applied(*NOTHING)
-            self._enter(patient, event.encounter)
+            patient.enter(event.encounter)
         patient.stay = event.stay
         return Applied(Disposition.STATE_ONLY, ended=moved or patient.discharged)
 
@@ -117,44 +116,15 @@ class Ward:
             return Applied(Disposition.STATE_ONLY, Cause.TOO_LATE)
         moved = entering != patient.encounter
         if moved:
-            self._enter(patient, entering)
+            patient.enter(entering)
         history = patient.history
         head = history.head
         if event.kind is Kind.RETRACTION:
-            changes = history.retract(_readings(event))
+            done, revised_at = history.retract(event)
         else:
-            readings = _readings(event)
-            changes = history.put(readings)
-            self._follow(patient, readings, changes, head)
-        revised = [change for change in changes if change.effect is Effect.REVISED]
-        if revised and patient.slot is not None:
-            self.slots.derive(patient.slot, history, {change.variable for change in revised})
-        disposition, cause = _judge(changes, event, head)
-        revised_at = min((change.was_at for change in revised), default=None)
-        return Applied(disposition, cause, revised_at, moved)
-
-    def _follow(
-        self, patient: Patient, readings: Readings, changes: list[Change], head: int
-    ) -> None:
-        """Bring the slot of a patient up to new readings."""
-        slot, history = patient.slot, patient.history
-        if slot is None:
-            return
-        self.slots.advance(slot, hour_of(head), hour_of(history.head))
-        came = [change.effect is Effect.NEW for change in changes]
-        new = readings if all(came) else readings[came]
-        variables = set(new["variable"].tolist())
-        if not variables:
-            return
-        if len(variables) == len(new) and self.slots.is_newer(slot, new):
-            self.slots.append(slot, new)
-        else:
-            self.slots.derive(slot, history, variables)
-
-    def _enter(self, patient: Patient, encounter: bytes) -> None:
-        patient.enter(encounter)
-        if patient.slot is not None:
-            self.slots.clear(patient.slot)
+            done, revised_at = history.put(event)
+        disposition, cause = _judge(done, event, head)
+        return Applied(disposition, cause, None if revised_at == UNREVISED else revised_at, moved)
 
 
 def _encounter_for(patient: Patient, event: Vitals) -> bytes | None:
@@ -188,40 +158,16 @@ def _began_before(stay: Stay, other: Stay | None) -> bool:
     return stay.admitted_at < other.admitted_at
 
 
-def _readings(event: Vitals) -> Readings:
-    """Unpack an event's columns to rows of dtype READING.
-
-    Of an observation those of known variables; a retraction's carry RETRACTED.
-    """
-    rows = np.zeros(len(event.variables), READING)
-    rows["at"] = event.measured_at
-    rows["id"] = np.frombuffer(event.ids, "<u8")
-    rows["version"] = np.frombuffer(event.versions, "<i8")
-    rows["flags"] = np.frombuffer(event.flags, "<u2")
-    rows["variable"] = variables = np.frombuffer(event.variables, "u1")
-    with np.errstate(over="ignore"):
-        rows["value"] = np.frombuffer(event.values, "<f8")
-    if event.kind is Kind.RETRACTION:
-        rows["flags"] |= RETRACTED
-        rows["variable"][variables >= len(VARIABLES)] = ANY_VARIABLE
-        return rows
-    # Nothing in its column says so, and still: what is absent or beyond float32 is no value.
-    rows["flags"][~np.isfinite(rows["value"])] |= int(Flag.ABSENT)
-    known = variables < len(VARIABLES)
-    return rows if known.all() else rows[known]
-
-
-def _judge(changes: list[Change], event: Vitals, head: int) -> tuple[Disposition, Cause]:
+def _judge(done: int, event: Vitals, head: int) -> tuple[Disposition, Cause]:
     """Say what becomes of an event, from what its readings did."""
-    effects = {change.effect for change in changes}
-    if Effect.REVISED in effects or Effect.NEW in effects:
+    if done & (NEW | REVISED):
         return Disposition.SCORED, Cause.LATE if event.measured_at < head else Cause.NONE
-    if Effect.UNUSABLE in effects or (event.variables and not effects):
+    if done & UNUSABLE or (event.variables and not done):
         return Disposition.ABSTAINED, Cause.UNUSABLE
-    if Effect.CONFLICT in effects:
+    if done & CONFLICT:
         return Disposition.CONFLICT, Cause.NONE
-    if effects == {Effect.DUPLICATE}:
+    if done == DUPLICATE:
         return Disposition.DUPLICATE, Cause.NONE
-    if Effect.TOO_LATE in effects:
+    if done & TOO_LATE:
         return Disposition.STATE_ONLY, Cause.TOO_LATE
     return NOTHING

@@ -79,7 +79,8 @@ def vitals(beds: int, count: int) -> list[Output]:
     task, found = builders.ingest(), list[Output]()
     ward = Ward(np.random.default_rng(1), START, beds=beds)
     for offset, message in enumerate(ward.messages(10_000)):
-        outputs = task.handle([builders.record(message.body, offset=offset)])
+        heard = message.time.isoformat()
+        outputs = task.handle([builders.record(message.body, offset=offset, received=heard)])
         found += [output for output in outputs if output.topic == VITALS]
         if len(found) >= count:
             return found

@@ -349,7 +349,7 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
     run = replay(events, SCORE_ALL)
     alone = replay(events[-3:], SCORE_ALL)
     assert run.features[-1].tobytes() == alone.features[-1].tobytes()
-    assert len(run.task._ward.slots._last) == 64
+    assert len(run.task._ward.slots.store.place) == 64
 
 
 def minutely(minutes: int) -> list[Vitals]:

@@ -33,6 +33,7 @@ __all__ = [
     "HourGrid",
     "Standing",
     "compute",
+    "standing_of",
 ]
 
 _MANY: Final = len(VARIABLES)
@@ -58,3 +59,9 @@ def compute(grid: HourGrid, standing: Standing) -> NDArray[np.float32]:
     cells = np.stack(grid, axis=2, dtype=np.float32, casting="same_kind")
     write_rows(cells, person, rows)
     return rows
+
+
+def standing_of(rows: NDArray[np.float32]) -> Standing:
+    """Give the standing columns of (N, len(FEATURES)) rows, seen and not copied."""
+    last, age_h, count = (rows[:, part * _MANY : (part + 1) * _MANY] for part in range(3))
+    return Standing(last, age_h, count, age=rows[:, -2], sex=rows[:, -1])
