@@ -1,7 +1,7 @@
 """The service under a steady stream of vitals, and the account of what came out of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from random import Random
 
 from chaos.feed import Feed
@@ -33,7 +33,7 @@ def task_maker(ground: Ground) -> MakeTask:
 class Siege:
     """A ground with a feed; one log is written, whatever happens."""
 
-    def __init__(self, ground: Ground, events: Sequence[Output], *, seed: int) -> None:
+    def __init__(self, ground: Ground, events: Iterable[Output], *, seed: int) -> None:
         self.ground, self.rng = ground, Random(seed)  # noqa: S311 - it chooses moments, no secrets
         codec = Codec(REPO / "schemas")
         self.feed = Feed(ground.broker.bootstrap, events, rate=RATE)
@@ -64,7 +64,7 @@ class Siege:
         self.until(lambda: time.monotonic() >= end)
 
     def _read(self) -> int:
-        assert self.feed.left, "the feed has come to its end: make more events"
+        assert not self.feed.over, "the feed has come to its end"
         return self.log.read()
 
     def verdict(self) -> Verdict:
