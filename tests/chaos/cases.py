@@ -42,7 +42,8 @@ def killed_at_random(siege: Siege, service: Instance, *, kills: int) -> Facts:
 def killed_at(siege: Siege, service: Instance, *, points: tuple[str, ...] = POINTS) -> Facts:
     """kill -9 once at each named point."""
     service.start(*points, passes=PASSES)
-    siege.until(lambda: len(service.codes) >= len(points))
+    for deaths in range(1, len(points) + 1):
+        siege.until(lambda n=deaths: len(service.codes) >= n)  # type: ignore[misc]  # bound now
     assert service.codes == [-signal.SIGKILL] * len(points)
     siege.flowing()
     return {"kills": len(points), "points": list(points)}
@@ -61,6 +62,7 @@ def frozen(siege: Siege, service: Instance) -> Facts:
         others = siege.log.moving()
         other.send(signal.SIGCONT)
         siege.until(lambda: bool(other.codes))
+        assert other.codes[0] == ExitCode.CRASH, "it went on as if nothing had been"
         siege.flowing()
     return {
         "stopped_s": FROZEN_S,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Self
@@ -56,7 +56,23 @@ def _at(record: Record, offset: int) -> Record:
 class Feed:
     """Sends events in Kafka transactions, as ingest does; some are aborted and sent again."""
 
-    def __init__(self, bootstrap: str, events: Iterable[Output], *, rate: float) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        events: Iterable[Output],
+        *,
+        rate: float,
+        held: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Begin with nothing sent.
+
+        Args:
+            bootstrap: of the broker.
+            events: in order; they may have no end.
+            rate: of events per second.
+            held: whether to wait just now; the time does not count.
+        """
+        self._held = held
         self._bootstrap, self._events, self.asked = bootstrap, iter(events), rate
         self._pausing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,16 +100,19 @@ class Feed:
         return self.sent / self.seconds if self.seconds else 0.0
 
     def _run(self) -> None:
-        before, earlier_s, began = self.sent, self.seconds, time.monotonic()
-        producer = self._open()
-        while not self._pausing.is_set() and not self.over:
-            self.seconds = earlier_s + time.monotonic() - began
-            due = before + int((self.seconds - earlier_s) * self.asked)
-            batch = list(islice(self._events, due - self.sent))
-            self.over = not batch and due > self.sent
-            if batch:
-                producer = self._send(producer, batch)
-            self._pausing.wait(STEP_S)
+        producer, before = self._open(), time.monotonic()
+        while not self._pausing.wait(STEP_S) and not self.over:
+            now = time.monotonic()
+            if not self._held():
+                self.seconds += now - before
+                producer = self._due(producer)
+            before = now
+
+    def _due(self, producer: Any) -> Any:
+        many = int(self.seconds * self.asked) - self.sent
+        batch = list(islice(self._events, many))
+        self.over = len(batch) < many
+        return self._send(producer, batch) if batch else producer
 
     def _send(self, producer: Any, batch: Sequence[Output]) -> Any:
         while True:

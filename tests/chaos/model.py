@@ -14,9 +14,9 @@ from services.runtime.worker import MakeTask
 from services.scoring.outputs import PREDICTIONS, VITALS
 from services.training.pack import as_json, pack
 
-ALERTING = 0.9
+ALERTING = 0.96
 """About so much of the scores lies below the threshold."""
-CLEARING = 0.7
+CLEARING = 0.9
 SAMPLE = 2500
 """Events of the feed, from its beginning, among whose scores the threshold is chosen."""
 

@@ -22,6 +22,8 @@ from services.scoring.outputs import VITALS
 from services.scoring.settings import ScoringSettings
 
 RATE = 330.0
+FARTHEST = 1500
+"""The feed waits when so many events have no prediction."""
 
 
 def task_maker(ground: Ground) -> MakeTask:
@@ -36,14 +38,18 @@ class Siege:
     def __init__(self, ground: Ground, events: Iterable[Output], *, seed: int) -> None:
         self.ground, self.rng = ground, Random(seed)  # noqa: S311 - it chooses moments, no secrets
         codec = Codec(REPO / "schemas")
-        self.feed = Feed(ground.broker.bootstrap, events, rate=RATE)
         self.log = Log(ground.options, codec)
+        self.feed = Feed(ground.broker.bootstrap, events, rate=RATE, held=self._far_behind)
         self._undisturbed = Undisturbed(
             task_maker(ground),
             codec,
             topic_id=topics(ground.options)[VITALS].topic_id,
             digest=bundle.load(ground.model).digest,
         )
+
+    def _far_behind(self) -> bool:
+        # On a busy machine a life begins slowly: the log must not grow without bounds meanwhile.
+        return self.feed.sent - self.log.predictions > FARTHEST
 
     def another(self, service: Instance) -> Instance:
         """Make a second instance like the first; it is started by the caller."""
