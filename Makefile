@@ -1,13 +1,13 @@
-# The doors: demo, test, check, bench. Everything lives in .venv and .vigil.
+# The doors: demo, test, check, bench, chaos. Everything lives in .venv and .vigil.
 PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
-SERVICES := gateway ingest scoring audit monitoring
+SERVICES := gateway ingest scoring audit monitoring report
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-header --build-deps-for editable --allow-unsafe --strip-extras
 
-.PHONY: setup demo test check bench lock
+.PHONY: setup demo test check bench chaos lock
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml requirements/all.lock
@@ -31,6 +31,9 @@ check: setup
 
 bench: setup
 	PYTHONPATH=tests $(BIN)/python tests/benchmarks/$(NAME).py $(ARGS)
+
+chaos: setup
+	PYTHONPATH=tests $(BIN)/python -m chaos --json docs/chaos.json $(ARGS)
 
 lock:
 	$(BIN)/pip install --quiet pip-tools

@@ -24,6 +24,7 @@ from services.core.events import (
 )
 from services.core.features import FEATURES
 from services.core.policy import Abstain, Policy
+from services.core.support import Limits
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.local.home import REPO
 from services.runtime.codec import Codec
@@ -193,8 +194,9 @@ def engine(
     model: Model = MODEL,
     onnx: Scores | None = None,
     select: Select = lambda rows: rows,
+    support: Limits | None = None,
 ) -> Engine:
-    return Engine(model, onnx or HeartRate(), select, policy)
+    return Engine(model, onnx or HeartRate(), select, policy, support)
 
 
 def scorer(

@@ -6,7 +6,6 @@ from dashboards.query import (
     IN_WINDOW,
     JUDGED,
     OF_COHORT,
-    OF_MODELS,
     OF_UNITS,
     STATE,
     interval,
@@ -15,7 +14,7 @@ from dashboards.query import (
 from dashboards.shapes import Board, Piece
 from dashboards.states import STATES
 from dashboards.targets import sql
-from dashboards.variables import model, unit, window
+from dashboards.variables import unit, window
 from dashboards.words import ANSWERS, MEASURES, WHY
 
 TOLD = (
@@ -27,9 +26,6 @@ TOLD = (
     "label_maturity",
 )
 """Of the first alert of a stay, in the order of the table."""
-_OF_MODEL = f"""
-    model_digest IN (SELECT DISTINCT model_digest FROM predictions WHERE {OF_MODELS})
-"""
 # An alert by what raised it, with the first answer to it: most have none.
 _ALERTS = f"""
     SELECT raised.alert_id AS alert_id, raised_at, said AS verdict, because AS reason,
@@ -37,7 +33,7 @@ _ALERTS = f"""
     FROM (
         SELECT alert_id, min(received_at) AS raised_at
         FROM alerts
-        WHERE $__timeFilter(received_at) AND step = 'raised' AND {OF_UNITS} AND {_OF_MODEL}
+        WHERE $__timeFilter(received_at) AND step = 'raised' AND {OF_UNITS}
         GROUP BY alert_id
     ) AS raised
     LEFT JOIN (
@@ -62,8 +58,8 @@ COLUMNS: Columns = {
 RAISED = number(
     Words(
         "Alerts raised",
-        "In the time that is shown, of the chosen units and models. How many of them were right"
-        " stands in the table below.",
+        "In the time that is shown, of the chosen units. How many of them were right stands in the"
+        " table below.",
     ),
     sql(f"SELECT count() AS alerts FROM ({_ALERTS})"),
     unit="short",
@@ -253,7 +249,7 @@ def board() -> Board:
             [SENSITIVITY, PPV, LEAD],
             [VERDICTS, REASONS, WAITS],
         ],
-        variables=[unit(), model(), window()],
+        variables=[unit(), window()],
         annotations=[changes()],
         since="now-30d",
         refresh="5m",

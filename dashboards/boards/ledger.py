@@ -22,15 +22,31 @@ BROKEN = number(
     Words(
         "Chains with a gap or a double",
         "Chains whose numbers are not dense in the time that is shown. A quick look alone: that"
-        " no record was altered is proved by `vigil ledger verify`, whose findings are not kept"
-        " here.",
+        " no record was altered is proved by `vigil ledger verify`, whose findings stand beside"
+        " it.",
     ),
     sql(f"SELECT if(count() = 0, NULL, countIf(gap != 0)) AS chains FROM ({_CHAINS})"),
     unit="short",
     looks=NONE,
     limits=((1, VERMILLION),),
     empty="— nothing written",
-    width=5,
+)
+PROVED = number(
+    Words(
+        "Findings of the last proof",
+        "What `vigil ledger verify` found when it last computed every hash anew, whatever time is"
+        " shown. Nothing stands here when nobody proved the ledger for 8 days. The table below"
+        " has every proof; it shows what was written down, and is no proof itself.",
+    ),
+    sql("""
+        SELECT if(count() = 0, NULL, argMax(findings, ended_at)) AS findings
+        FROM verifications
+        WHERE ended_at > now() - INTERVAL 8 DAY
+    """),
+    unit="short",
+    looks=NONE,
+    limits=((1, VERMILLION),),
+    empty="— not proved for 8 days",
 )
 BEHIND = number(
     Words(
@@ -47,7 +63,6 @@ BEHIND = number(
     limits=((60, ORANGE), (300, VERMILLION)),
     empty="■ nothing for a day",
     since="24h",
-    width=5,
 )
 DELAY = number(
     Words(
@@ -64,7 +79,6 @@ DELAY = number(
     unit="s",
     decimals=1,
     limits=((60, ORANGE),),
-    width=5,
 )
 KEPT = number(
     Words(
@@ -73,7 +87,6 @@ KEPT = number(
     ),
     sql("SELECT count() AS records FROM ledger WHERE $__timeFilter(timestamp)"),
     unit="short",
-    width=4,
 )
 REFUSED = number(
     Words(
@@ -83,7 +96,6 @@ REFUSED = number(
     ),
     sql("SELECT count() AS letters FROM dead_letters WHERE $__timeFilter(timestamp)"),
     unit="short",
-    width=5,
 )
 CHAINS = table(
     Words(
@@ -109,6 +121,32 @@ CHAINS = table(
     },
     width=14,
     height=10,
+)
+PROOFS = table(
+    Words(
+        "Proofs of the ledger",
+        "What `vigil ledger verify` found, the latest first. Heads: the first digits of one digest"
+        " over the heads of all chains. Only those who may write it down appear: an auditor's own"
+        " proof does not.",
+    ),
+    sql("""
+        SELECT ended_at AS "Ended", if(findings = 0, 'whole', 'broken') AS "Ledger is",
+            findings AS "Findings", records AS "Records", chains AS "Chains", seconds AS "Took",
+            verifier AS "By", version AS "Vigil", substring(heads, 1, 12) AS "Heads"
+        FROM verifications
+        WHERE $__timeFilter(ended_at)
+        ORDER BY ended_at DESC
+        LIMIT 100
+    """),
+    {
+        "Ended": Column(unit="dateTimeAsIso"),
+        "Ledger is": Column(looks=WHOLE, width=130),
+        "Findings": Column(unit="short"),
+        "Records": Column(unit="short"),
+        "Chains": Column(unit="short"),
+        "Took": Column(unit="s"),
+    },
+    height=6,
 )
 FATES = bars(
     Words(
@@ -201,8 +239,9 @@ def board() -> Board:
         area="audit",
         question="Is everything kept, is it whole, and who changed what?",
         rows=[
-            [BROKEN, BEHIND, DELAY, REFUSED, KEPT],
+            [BROKEN, PROVED, BEHIND, DELAY, REFUSED, KEPT],
             [CHAINS, FATES],
+            [PROOFS],
             [CHANGED, REASONS],
             [WRITTEN, WAITED],
         ],

@@ -7,7 +7,6 @@ from dashboards.query import (
     IN_WINDOW,
     JUDGED,
     OF_COHORT,
-    OF_MODELS,
     OF_UNITS,
     STATE,
     interval,
@@ -16,7 +15,7 @@ from dashboards.query import (
 from dashboards.shapes import Board
 from dashboards.states import CODES, NONE, ORANGE, STATES, VERMILLION
 from dashboards.targets import sql
-from dashboards.variables import feature, model, unit, window
+from dashboards.variables import feature, unit, window
 from dashboards.words import MEASURES, WHY
 from services.core.baseline import PRESENCE, VITAL_FEATURES
 
@@ -188,8 +187,8 @@ PATIENTS = lines(
 SCORES = lines(
     Words(
         "Scores",
-        "Median and upper end of the scores given, by time of measurement, of the chosen units"
-        " and models together. A step without a change marked is worth a look.",
+        "Median and upper end of the scores that were shown, by time of measurement, of the chosen"
+        " units together. A step without a change marked is worth a look.",
     ),
     [sql(f"""
         SELECT $__timeInterval(measured_at) AS time,
@@ -197,7 +196,8 @@ SCORES = lines(
             quantileTDigest(0.9)(score) AS "90th percentile",
             quantileTDigest(0.99)(score) AS "99th percentile"
         FROM predictions
-        WHERE $__timeFilter(measured_at) AND disposition = 'scored' AND {OF_UNITS} AND {OF_MODELS}
+        WHERE $__timeFilter(measured_at) AND disposition = 'scored' AND role = 'shown'
+            AND {OF_UNITS}
         GROUP BY time ORDER BY time
     """)],
     ["median", "90th percentile", "99th percentile"],
@@ -247,7 +247,7 @@ def board() -> Board:
             [PSI, PATIENTS],
             [SCORES, CALIBRATION],
         ],
-        variables=[unit(), model(), window(), feature(FEATURES)],
+        variables=[unit(), window(), feature(FEATURES)],
         annotations=[changes(), signals()],
         since="now-30d",
         refresh="5m",

@@ -98,6 +98,39 @@ BEHIND = number(
     empty="■ nothing for a day",
     since="24h",
 )
+LEDGER = table(
+    Words(
+        "The ledger: how late it is, and when it was proved",
+        "When the store took its last record; within which time 99 of 100 records of the last day"
+        " were kept (objective: 60 seconds); how long ago `vigil ledger verify` last found"
+        " nothing, and what it found last. The board Ledger has every proof.",
+    ),
+    sql(f"""
+        SELECT wrote AS "Wrote last", delay AS "Kept within", proved AS "Proved whole",
+            found AS "Findings of the last proof"
+        FROM (
+            SELECT dateDiff('second', maxOrNull(recorded_at), {UNTIL}) AS wrote,
+                if(count() = 0, NULL,
+                    quantileTDigest(0.99)(age('ms', timestamp, recorded_at)) / 1000) AS delay
+            FROM ledger
+            WHERE $__timeFilter(timestamp)
+        ) AS kept
+        CROSS JOIN (
+            SELECT dateDiff('second', maxOrNull(if(findings = 0, ended_at, NULL)), {UNTIL})
+                    AS proved,
+                if(count() = 0, NULL, argMax(findings, ended_at)) AS found
+            FROM verifications
+        ) AS proofs
+    """),
+    {
+        "Wrote last": Column(unit="s", empty="■ nothing for a day"),
+        "Kept within": Column(unit="s", empty="—", decimals=1),
+        "Proved whole": Column(unit="s", empty="— never"),
+        "Findings of the last proof": Column(unit="short", looks=NONE, empty="— none was made"),
+    },
+    since="24h",
+    height=4,
+)
 READY = states(
     Words(
         "Which service works",
@@ -209,6 +242,7 @@ def board() -> Board:
         rows=[
             [DOWN, WAITING, LATE, DEAD, RESTARTS, BEHIND],
             [READY],
+            [LEDGER],
             [FLOW, LAG],
             [SCORED, ALERTED],
             [REFUSED, REASONS],

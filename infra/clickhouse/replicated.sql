@@ -18,7 +18,7 @@ CREATE SETTINGS PROFILE IF NOT EXISTS vigil_replicated SETTINGS
     insert_quorum_parallel = 0,
     insert_quorum_timeout = 30000,
     select_sequential_consistency = 1
-    TO vigil_writer, vigil_auditor;
+    TO vigil_writer, vigil_verifier, vigil_auditor;
 
 -- The cluster's statements are written down by the server that was asked, for all of them.
 GRANT CLUSTER ON *.* TO vigil_owner;

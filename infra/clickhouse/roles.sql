@@ -8,7 +8,7 @@
 -- alone, and `vigil ledger verify` finds what that hand did. Only servers know roles: the embedded
 -- engine of `vigil up` has one user.
 
-CREATE ROLE IF NOT EXISTS vigil_owner, vigil_writer, vigil_reader, vigil_auditor;
+CREATE ROLE IF NOT EXISTS vigil_owner, vigil_writer, vigil_verifier, vigil_reader, vigil_auditor;
 
 -- `vigil ledger migrate`: makes tables and writes down which.
 GRANT CREATE DATABASE, CREATE TABLE, CREATE VIEW, SELECT ON * TO vigil_owner;
@@ -17,7 +17,13 @@ GRANT INSERT ON schema_version TO vigil_owner;
 -- The audit service: appends, and looks at what is there before it goes on.
 GRANT SELECT, INSERT ON * TO vigil_writer;
 REVOKE INSERT ON schema_version FROM vigil_writer;
+-- Whoever writes the ledger is not the one to say that it is whole.
+REVOKE INSERT ON verifications FROM vigil_writer;
 GRANT SELECT ON system.processes TO vigil_writer;
+
+-- `vigil ledger verify` as a job: reads all that is to be proved, and writes down what it found.
+GRANT SELECT ON * TO vigil_verifier;
+GRANT INSERT ON verifications TO vigil_verifier;
 
 -- Boards: what is counted, judged and answered. Of the ledger no key and no value, and neither the
 -- rows of single patients in `patients` and `vitals` nor those of `outcomes`.
@@ -34,6 +40,7 @@ GRANT SELECT ON signals TO vigil_reader;
 GRANT SELECT ON signals_open TO vigil_reader;
 GRANT SELECT ON changes TO vigil_reader;
 GRANT SELECT ON schema_version TO vigil_reader;
+GRANT SELECT ON verifications TO vigil_reader;
 GRANT SELECT(cluster_id, topic, topic_id, partition, offset, sequence, timestamp, length, recorded_at) ON ledger TO vigil_reader;
 
 -- The auditor: reads everything, and what the server remembers of who asked and changed what.
@@ -66,6 +73,12 @@ CREATE SETTINGS PROFILE IF NOT EXISTS vigil_auditor SETTINGS
     max_memory_usage = 4000000000 MAX 8000000000,
     max_threads = 4 MAX 8
     TO vigil_auditor;
+CREATE SETTINGS PROFILE IF NOT EXISTS vigil_verifier SETTINGS
+    async_insert = 0,
+    max_execution_time = 3600 MAX 14400,
+    max_memory_usage = 4000000000 MAX 8000000000,
+    max_threads = 4 MAX 8
+    TO vigil_verifier;
 CREATE SETTINGS PROFILE IF NOT EXISTS vigil_writer SETTINGS
     async_insert = 0,
     max_execution_time = 60 MAX 300,

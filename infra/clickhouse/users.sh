@@ -19,6 +19,7 @@ while read -r user role; do
 done << 'USERS'
 migrate vigil_owner
 audit vigil_writer
+verify vigil_verifier
 grafana vigil_reader
 auditor vigil_auditor
 USERS

@@ -26,8 +26,8 @@ keep pseudonym_key 0400 random
 keep payload_key 0400 random
 keep source_west_token 0400 random
 keep sources.toml 0444 sources
-for name in metrics_token clickhouse_admin clickhouse_migrate clickhouse_audit clickhouse_grafana \
-    clickhouse_auditor grafana_admin; do
+for name in metrics_token clickhouse_admin clickhouse_migrate clickhouse_audit clickhouse_verify \
+    clickhouse_grafana clickhouse_auditor grafana_admin; do
     keep "$name" 0444 random
 done
 # Write those of your site into these two.

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from services.audit.migrate import read_migrations, require_current
 from services.audit.pipeline import Limits, Loop, alone, resume, sources_of
 from services.audit.settings import AuditSettings, StoreSettings
-from services.core.errors import CommandError, ExitCode, Stop
+from services.audit.verdict import last
+from services.core.errors import CommandError, ExitCode, Retry, Stop
 from services.runtime.clickhouse import ClickHouse
 from services.runtime.codec import Codec
 from services.runtime.settings import KafkaSettings
@@ -92,10 +93,28 @@ class _Life:
                 bytes=self._settings.block_bytes,
                 seconds=self._settings.block_s,
             )
-            loop = Loop(store, limits, metrics=metrics, progress=progress, clock=time.monotonic)
+            loop = Loop(
+                store,
+                limits,
+                metrics=metrics,
+                progress=progress,
+                clock=time.monotonic,
+                look=lambda: _show(metrics, store),
+            )
             loop.run(reader, recorder, stopping)
             reader.close()
             store.close()
+
+
+def _show(metrics: Metrics, store: ClickHouse) -> None:
+    """Show what the ledger's last verification found; no answer is no reason not to write."""
+    try:
+        found = last(store)
+    except Retry as error:
+        log.warning("not shown", because=str(error))
+        return
+    metrics.gauge("ledger_verified_timestamp_seconds").set(found.good_at)
+    metrics.gauge("ledger_findings").set(found.findings)
 
 
 if __name__ == "__main__":

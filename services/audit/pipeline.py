@@ -26,6 +26,8 @@ from services.runtime.topics.files import Topic
 
 POLL_S: Final = 0.1
 HEARD_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 60.0
+"""How often what was verified is shown anew."""
 FORMER_LIFE_LOOKS: Final = 150
 READER: Final = "audit"
 """Among the consumers of every topic that the ledger keeps; the others hold state alone."""
@@ -135,11 +137,23 @@ class Loop:
         metrics: Metrics,
         progress: Progress,
         clock: Callable[[], float],
+        look: Callable[[], None] = lambda: None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            store: takes the blocks.
+            limits: of a block.
+            metrics: count what was written.
+            progress: hears of every step.
+            clock: seconds, monotonic.
+            look: called between two blocks, at the start and every LOOK_EVERY_S.
+        """
         self._store, self._limits = store, limits
         self._metrics, self._progress, self._clock = metrics, progress, clock
         self._opened_at: float | None = None
         self._heard_at = clock() - HEARD_EVERY_S
+        self._look, self._looked_at = look, clock() - LOOK_EVERY_S
 
     def run(self, reader: Records, recorder: Recorder, stopping: threading.Event) -> None:
         """Write block after block; what was read is written before it returns.
@@ -179,3 +193,6 @@ class Loop:
         if self._clock() - self._heard_at >= HEARD_EVERY_S:
             self._heard_at = self._clock()
             self._progress.behind(reader.lag())
+        if self._clock() - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = self._clock()
+            self._look()

@@ -31,6 +31,12 @@ def evaluate(
         Path, typer.Option(help="PhysioNet-2019-shaped: a Parquet file or a folder of .psv files.")
     ],
     *,
+    alert_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0001, max=1, help="Take the threshold from the scores: so many hours alerted."
+        ),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write the whole report to this file; - for stdout.")
     ] = None,
@@ -43,7 +49,7 @@ def evaluate(
 
     report = {
         "schema": "vigil.evaluate/1",
-        **run(load(model), read(data, say=say), say=say),
+        **run(load(model), read(data, say=say), share=alert_share, say=say),
     }
     if report["data"]["trained_on"]:
         say("the model was trained on these patients: they flatter it")

@@ -1,6 +1,7 @@
 """`vigil ledger`: make the store's tables, prove what is in it, account for every offset."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,8 +64,9 @@ def verify(*, json: Json = False) -> None:
         Source(topic=t.topic, topic_id="", phi=t.phi, event=EVENTS[t.event] if t.event else None)
         for t in read_topics(settings.schemas)
     ]
-    store = migrated()
+    store, began = migrated(), time.monotonic()
     report = Verifier(store, sources, Codec(settings.schemas).decode, tell=_progress()).run()
+    _note(store, report, time.monotonic() - began)
     if json:
         import msgspec
 
@@ -164,9 +166,30 @@ def migrated() -> "ClickHouse":
     return store
 
 
-def _progress() -> "Callable[[int, int], None]":
-    import time
+def _note(store: "ClickHouse", report: "Proof", seconds: float) -> None:
+    """Write down what was found, for boards and alerts; say so where this user may only read."""
+    from importlib.metadata import version
 
+    from services.audit.verdict import Noted, heads_digest, note
+    from services.core.errors import Retry
+
+    chains = [(c.topic, c.topic_id, c.partition, c.records, c.head) for c in report.chains]
+    noted = Noted(
+        seconds=round(seconds, 3),
+        records=report.records,
+        chains=len(chains),
+        sound=sum(chain.sound for chain in report.chains),
+        findings=report.findings_total,
+        heads=heads_digest(chains),
+        version=version("vigil"),
+    )
+    try:
+        note(store, noted)
+    except Retry as error:
+        print(f"boards will not show this verification: {error}", file=sys.stderr)
+
+
+def _progress() -> "Callable[[int, int], None]":
     began = last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -175,8 +198,9 @@ def _progress() -> "Callable[[int, int], None]":
         if now - last < EVERY_S:
             return
         last = now
-        left = (total - done) * (now - began) / max(done, 1)
-        print(f"proved {done:,} of {total:,} records, {left:.0f} s left", file=sys.stderr)
+        rate = max(done, 1) / (now - began)
+        told = f"proved {done:,} of {total:,} records, {rate:,.0f}/s"
+        print(f"{told}, {(total - done) / rate:.0f} s left", file=sys.stderr)
 
     return tell
 

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "train": ("services.cli.train:train", "Make a model bundle from recorded stays."),
     "evaluate": ("services.cli.evaluate:evaluate", "Measure a bundle on recorded stays."),
     "robustness": ("services.cli.robustness:robustness", "What models lose elsewhere."),
+    "models": ("services.cli.models:app", "Which models score; put others in their place."),
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),

@@ -164,7 +164,10 @@ def _kept(store: "Kept | None") -> str:
         return "last ledger record, open signals: unknown, the store does not tell"
     last = f"{store.last_record_at} UTC" if store.last_record_at else "none"
     alarms = f"{store.open_alarms} alarm, {store.open_watches} watch"
-    return f"last ledger record: {last}; open signals: {alarms}"
+    proved = f"{store.proved_at} UTC" if store.proved_at else "never"
+    found = f", then {store.findings} FINDINGS" if store.findings else ""
+    proof = f"ledger proved whole: {proved}{found}"
+    return f"last ledger record: {last}; {proof}; open signals: {alarms}"
 
 
 def _doctor_table(found: "list[Check]") -> "Table":

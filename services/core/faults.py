@@ -32,6 +32,11 @@ class Fault(Enum):
     NO_FAULT = 2004, "There is no error of that code.", "`vigil errors` lists all."
     NO_LOG = 2101, "No process of that name has said anything.", "Choose one that is named."
     BAD_SQL = 2301, "The store does not understand the statement.", "Correct it."
+    NOT_IN_USE = (
+        2401,
+        "No such model is in use, or no change stands that could be taken back.",
+        "`vigil models list` shows what holds.",
+    )
     SOURCE_ID = (
         2601,
         "The id cannot be that of a source.",
@@ -273,6 +278,16 @@ class Fault(Enum):
         5402,
         "The data are not in the shape of the PhysioNet 2019 challenge.",
         "Bring them into that shape.",
+    )
+    BUNDLE_REFUSED = (
+        5403,
+        "A model cannot be put into use: its bundle is unfit, or the part it shall have is.",
+        "Nothing was changed; `vigil models check` says what is wrong with a bundle.",
+    )
+    OVERTAKEN = (
+        5404,
+        "Somebody else changed models or policies at the same moment.",
+        "Nothing was changed; look at `vigil models list` and decide anew.",
     )
     SEALED_OTHERWISE = (
         5501,

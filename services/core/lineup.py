@@ -87,13 +87,18 @@ class History:
     def __init__(self) -> None:
         self.standing: list[Standing] = []
         """Oldest first; a rollback takes from its end."""
-        self.latest = ""
-        """Id of the change that was taken last, rollbacks too."""
+        self.taken: list[str] = []
+        """Ids of all changes that were taken, rollbacks too."""
 
     @property
     def now(self) -> LineUp:
         """The line-up that shall hold."""
         return self.standing[-1].line_up if self.standing else AS_CONFIGURED
+
+    @property
+    def latest(self) -> str:
+        """Id of the change that was taken last; empty before any."""
+        return self.taken[-1] if self.taken else ""
 
     def take(self, change: Change, offset: int) -> None:
         """Take a change of KINDS.
@@ -114,7 +119,7 @@ class History:
         else:
             step = Standing(offset=offset, change=change, line_up=proposal.line_up)
             self.standing.append(step)
-        self.latest = change.change_id
+        self.taken.append(change.change_id)
 
     def undo(self, kinds: Collection[str] = KINDS) -> Proposal | None:
         """Propose what held before the last standing change of some kinds; None without one."""

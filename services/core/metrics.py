@@ -53,6 +53,8 @@ GaugeName = Literal[
     "unconfirmed_records",
     "ready",
     "open_signals",
+    "ledger_verified_timestamp_seconds",
+    "ledger_findings",
     "model_info",
 ]
 HistogramName = Literal[
@@ -177,6 +179,14 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     "model_info": Metric(
         meaning="1 for each model at work; the outcome is its part: champion, canary, shadow.",
         labels=("model", "version", "outcome"),
+    ),
+    "ledger_verified_timestamp_seconds": Metric(
+        meaning="When the last verification of the ledger without a finding ended; 0 never.",
+        labels=("service",),
+    ),
+    "ledger_findings": Metric(
+        meaning="Findings of the last verification of the ledger.",
+        labels=("service",),
     ),
 }
 """What goes up and down."""

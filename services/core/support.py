@@ -29,7 +29,7 @@ class Support(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     variables: dict[str, tuple[float, float]]
     youngest: float | None = None
-    most_outside: Count
+    most_outside: Count = 0
     hours_outside: float = 0.0
 
 
@@ -52,7 +52,7 @@ class Limits(NamedTuple):
         high = -low
         for name, (lowest, highest) in support.variables.items():
             if name not in VARIABLE_INDEX or not lowest <= highest:
-                raise ValueError(f"support has no range of {name}")
+                raise ValueError(f"it has no range of {name}")
             low[VARIABLE_INDEX[name]], high[VARIABLE_INDEX[name]] = lowest, highest
         youngest = -math.inf if support.youngest is None else support.youngest
         return cls(low, high, youngest, support.most_outside)
@@ -69,7 +69,7 @@ def read_limits(reference: dict[str, Any]) -> Limits | None:
     try:
         return Limits.of(msgspec.convert(reference["support"], Support))
     except msgspec.ValidationError as error:
-        raise ValueError(f"support: {error}") from None
+        raise ValueError(str(error)) from None
 
 
 def outside(

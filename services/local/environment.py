@@ -53,6 +53,7 @@ def environment(home: Home, ports: Mapping[str, int], given: Mapping[str, str]) 
     usual = {
         "VIGIL_SCHEMAS": str(REPO / "schemas"),
         "VIGIL_MODEL": str(REPO / "models" / "sepsis" / "1.0.0"),
+        "VIGIL_MODELS": str(REPO / "models"),
         "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports.get('kafka', 0)}",
         "CLICKHOUSE_URL": f"http://127.0.0.1:{ports.get('clickhouse', 0)}",
     }

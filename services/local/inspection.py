@@ -24,6 +24,13 @@ BASELINE: Final = (
     "SELECT after, toString(effective_from) AS since FROM changes WHERE kind = 'baseline'"
     " ORDER BY effective_from DESC, made_at DESC LIMIT 1"
 )
+PROOF: Final = (
+    "SELECT argMax(findings, ended_at) AS found,"
+    " dateDiff('day', maxOrNull(if(findings = 0, ended_at, NULL)), now()) AS days"
+    " FROM verifications"
+)
+PROVED_DAYS: Final = 8
+"""As long as the alert VigilLedgerUnproved waits."""
 SKEW_WARN_S: Final = 2.0
 SKEW_FAIL_S: Final = 60.0
 
@@ -38,6 +45,7 @@ def store(ask: Ask, clock_s: Callable[[], float] = time.time) -> Iterator[Check]
     yield _asked("tables", lambda: tables(ask))
     yield _asked("clock", lambda: clock(ask, clock_s))
     yield _asked("baseline", lambda: baseline(ask))
+    yield _asked("proof", lambda: proof(ask))
 
 
 def tables(ask: Ask, folder: Path = TABLES) -> Check:
@@ -77,6 +85,22 @@ def baseline(ask: Ask) -> Check:
     found = "none in use: drift stays insufficient"
     remedy = "`vigil drift baseline freeze` and `vigil drift baseline use`; docs/drift.md"
     return Check(name="baseline", state=WARN, found=found, remedy=remedy)
+
+
+def proof(ask: Ask) -> Check:
+    """When the ledger was last proved, and what was found."""
+    said = ask(PROOF)[0]
+    if said["found"]:
+        remedy = "change nothing; docs/runbooks/VigilLedgerAltered.md"
+        found = f"the last proof found {said['found']} that do not fit"
+        return Check(name="proof", state=FAIL, found=found, remedy=remedy)
+    if said["days"] is None:
+        found, remedy = "the ledger was never proved", "`vigil ledger verify`"
+        return Check(name="proof", state=WARN, found=found, remedy=remedy)
+    found = f"whole, {said['days']} days ago"
+    state = WARN if said["days"] >= PROVED_DAYS else PASS
+    remedy = "`vigil ledger verify`, once a week" if state == WARN else ""
+    return Check(name="proof", state=state, found=found, remedy=remedy)
 
 
 def access(options: Options) -> Check:

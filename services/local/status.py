@@ -25,7 +25,10 @@ MUST_NOT_GO_ON: Final = frozenset({ExitCode.CONFIGURATION, ExitCode.STOP})
 KEPT: Final = (
     "SELECT (SELECT toString(maxOrNull(recorded_at)) FROM ledger) AS last_record_at,"
     " (SELECT countIf(severity = 'alarm') FROM signals_open) AS open_alarms,"
-    " (SELECT countIf(severity = 'watch') FROM signals_open) AS open_watches"
+    " (SELECT countIf(severity = 'watch') FROM signals_open) AS open_watches,"
+    " (SELECT toString(maxOrNull(if(findings = 0, ended_at, NULL))) FROM verifications)"
+    " AS proved_at,"
+    " (SELECT argMax(findings, ended_at) FROM verifications) AS findings"
 )
 
 
@@ -37,11 +40,15 @@ class Kept:
         last_record_at: UTC by the store's clock; None when the ledger is empty.
         open_alarms: signals that stand open and are alarm.
         open_watches: signals that stand open and are watch.
+        proved_at: UTC, when `vigil ledger verify` last found nothing; None never.
+        findings: of the last verification; 0 when there was none.
     """
 
     last_record_at: str | None
     open_alarms: int
     open_watches: int
+    proved_at: str | None
+    findings: int
 
 
 @dataclass(frozen=True, kw_only=True)

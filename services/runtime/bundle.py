@@ -15,6 +15,7 @@ from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.core.features import FEATURES
 from services.core.policy import Policy, complaints
+from services.core.support import Limits, read_limits
 
 MANIFEST: Final = "MANIFEST.json"
 SCHEMA: Final = "vigil.bundle/1"
@@ -37,6 +38,7 @@ class Unfit(StrEnum):
     DIGEST = "digest"  # not the expected bundle, or a file was changed
     FEATURES = "features"  # one that this program does not compute
     POLICY = "policy"
+    SUPPORT = "support"  # no rule of which patients it can speak of, though it states one
     GRAPH = "graph"  # ONNX Runtime cannot load it
     OUTSIDE_DATA = "outside_data"  # the graph refers to a file that no digest covers
     INTERFACE = "interface"  # other inputs than the bundle lists, or no score
@@ -179,6 +181,21 @@ def policy_of(loaded: Bundle) -> Policy:
             name, f"has a policy that contradicts itself: {found[0]}", Unfit.POLICY
         )
     return policy
+
+
+def support_of(loaded: Bundle) -> Limits | None:
+    """Read which patients the model can speak of; None where the bundle states no rule.
+
+    Raises:
+        BundleRefused: what it states is none.
+    """
+    try:
+        return read_limits(loaded.reference)
+    except ValueError as error:
+        name = f"{loaded.name} {loaded.version}"
+        raise BundleRefused(
+            name, f"states a support that is none: {error}", Unfit.SUPPORT
+        ) from error
 
 
 def digest_of(contents: bytes) -> str:

@@ -21,7 +21,7 @@ from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import MakeTask, Plan
 from services.scoring.crew import Engine
 from services.scoring.entries import Entry, Model
-from services.scoring.fleet import Fleet, Live, Watch
+from services.scoring.fleet import Fleet, Live, Open, Watch
 from services.scoring.outputs import CHANGELOG, VITALS
 from services.scoring.pipeline import Scorer, Scoring, Told
 from services.scoring.settings import ScoringSettings
@@ -45,17 +45,23 @@ def tasks(settings: ScoringSettings, options: Options, metrics: Metrics) -> Make
         Retry: changes.v1 cannot be read.
     """
     role, topic_id, codec = settings.role, _topic_id(options), Codec(settings.schemas)
-
-    def open_(seat: Seat) -> Engine:
-        path = bundle.find(settings.models, seat.name, seat.digest)
-        return engine(path, digest=seat.digest, role=role, topic_id=topic_id)
-
     configured = engine(settings.model, role=role, topic_id=topic_id)
+    open_ = opener(settings.models, role=role, topic_id=topic_id)
     fleet = Fleet(configured, open_, codec, metrics)
     changes = Watch(options, fleet)
     changes.watch()
     scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics))
     return lambda partition: Scoring(partition, scorer)
+
+
+def opener(models: Path, *, role: Role, topic_id: str) -> Open:
+    """Say how a model is opened that lies among others; see `engine`."""
+
+    def open_(seat: Seat) -> Engine:
+        path = bundle.find(models, seat.name, seat.digest)
+        return engine(path, digest=seat.digest, role=role, topic_id=topic_id)
+
+    return open_
 
 
 def engine(path: Path, *, digest: str | None = None, role: Role, topic_id: str) -> Engine:
@@ -81,7 +87,7 @@ def engine(path: Path, *, digest: str | None = None, role: Role, topic_id: str) 
         role=role,
         vitals_topic_id=topic_id,
     )
-    return Engine(model, onnx, loaded.select, policy)
+    return Engine(model, onnx, loaded.select, policy, bundle.support_of(loaded))
 
 
 def counting(metrics: Metrics) -> Told:

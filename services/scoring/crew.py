@@ -10,6 +10,7 @@ import numpy.typing as npt
 from services.core.events import Role
 from services.core.lineup import LineUp, Part, Seat, in_canary
 from services.core.policy import Policy
+from services.core.support import Limits
 from services.scoring.course import AS_STARTED, Course
 from services.scoring.entries import Model
 
@@ -41,12 +42,14 @@ class Engine(NamedTuple):
         onnx: gives scores.
         select: picks its inputs from all features.
         policy: when a score of it becomes an alert.
+        support: the patients it can speak of; None: its bundle states no rule.
     """
 
     model: Model
     onnx: Scores
     select: Select
     policy: Policy
+    support: Limits | None = None
 
     def under(self, policy: Policy | None) -> "Engine":
         """Hold the same model to another policy; None changes nothing."""

@@ -95,7 +95,8 @@ def score(share: Share, snapshots: Snapshots) -> None:
     due = [entry for entry in share.entries if entry.snapshot >= 0]
     if due:
         standing = standing_of(snapshots.features([entry.snapshot for entry in due]))
-        for entry, cause in zip(due, causes(engine.policy.abstain, standing), strict=True):
+        found = causes(engine.policy.abstain, standing, engine.support)
+        for entry, cause in zip(due, found, strict=True):
             if cause != Cause.NONE:
                 _abstain(entry, Cause(cause))
     scored = [entry for entry in due if entry.disposition is Disposition.SCORED]

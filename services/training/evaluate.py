@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.cohorts import age_band
+from services.core.stats.budget import threshold_within
 from services.core.stats.intervals import poisson_weights
 from services.core.stats.sketches import SMALLEST_CELL
 from services.runtime.bundle import Bundle
@@ -17,11 +18,22 @@ from services.training.measures import measures
 from services.training.source import Say, Stays, silent
 
 
-def evaluate(bundle: Bundle, stays: Stays, *, say: Say = silent) -> dict[str, Any]:
-    """Score stays with the service's features and graph; report at the bundle's own threshold."""
+def evaluate(
+    bundle: Bundle, stays: Stays, *, share: float | None = None, say: Say = silent
+) -> dict[str, Any]:
+    """Score stays with the service's features and graph, and report.
+
+    Args:
+        bundle: the model.
+        stays: whom it meets.
+        share: of the hours that may be alerted; without it the threshold is the bundle's own.
+        say: told of progress.
+    """
     say(f"scoring {len(stays.hour)} hours of {len(stays.ids)} patients")
     score = OnnxModel(bundle).score(bundle.select(matrix(stays))).astype(np.float64)
     threshold = float(np.float32(bundle.policy["threshold"]))  # with the precision of scores
+    if share is not None:
+        threshold = threshold_within(score, share)
     scored = Scored(stays, score, score >= threshold, threshold)
     return {
         "model": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
@@ -30,6 +42,7 @@ def evaluate(bundle: Bundle, stays: Stays, *, say: Say = silent) -> dict[str, An
             # Patients that the model was trained on flatter it.
             "trained_on": holds(bundle.manifest["data"]["sha256"], stays.digest),
         },
+        "threshold_from": "bundle" if share is None else f"scores, {share:g} of the hours",
         **report(scored, say=say),
     }
 

@@ -22,20 +22,15 @@ def support(stays: Stays) -> dict[str, Any]:
     """Describe the population's limits.
 
     A range ends where fewer than RARE of a variable's patients ever were, SMALLEST_CELL of them
-    or more: no end is one patient's value. Of how many values may lie beyond is the least with
-    which the rule leaves out at most RARE of the hours.
+    or more: no end is one patient's value. So many values may lie beyond as is the least with
+    which their rule leaves out at most RARE of the hours.
     """
     ends = {name: _ends(stays, place) for place, name in enumerate(VARIABLES)}
-    rule = Support(
-        variables={name: found for name, found in ends.items() if found},
-        youngest=_youngest(stays),
-        most_outside=0,
-    )
-    share = _share(rule, stays)
-    while share > RARE:
+    rule = Support(variables={n: found for n, found in ends.items() if found}, most_outside=0)
+    while _share(rule, stays) > RARE:
         rule = msgspec.structs.replace(rule, most_outside=rule.most_outside + 1)
-        share = _share(rule, stays)
-    stated = msgspec.structs.replace(rule, hours_outside=round(share, 6))
+    rule = msgspec.structs.replace(rule, youngest=_youngest(stays))
+    stated = msgspec.structs.replace(rule, hours_outside=round(_share(rule, stays), 6))
     found: dict[str, Any] = msgspec.to_builtins(stated)
     return found
 

@@ -6,28 +6,26 @@ import sys
 import tempfile
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from chaos import cases
+from chaos import cases, store
 from chaos.bugs import BUGS
 from chaos.feed import vitals
 from chaos.ground import Ground, Instance
-from chaos.model import on_the_edge, scores
+from chaos.model import SAMPLE, on_the_edge, scores
 from chaos.siege import RATE, Siege, task_maker
 
 from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.codec import Codec
-from services.runtime.ports import Output
 from services.scoring.settings import ScoringSettings
 
 PACKAGES = ("confluent-kafka", "fastavro", "lightgbm", "msgspec", "numpy", "onnxruntime")
 BEDS = 120
-OF_A_BUG = 4000
-"""Events of the short run in which a planted bug must be found."""
 
 CASES: dict[str, cases.Case] = {
     "killed-at-random": partial(cases.killed_at_random, kills=20),
@@ -41,12 +39,13 @@ FOUND_BY: dict[str, cases.Case] = {
     "commit-before-produce": partial(cases.killed_at, points=("after-produce",)),
     "commit-offsets-outside": partial(cases.killed_at, points=("after-commit",)),
     "changelog-outside": partial(cases.killed_at, points=("before-commit",)),
-    "revoke-by-abort": partial(cases.joined_and_left, every_s=4.0, rounds=2),
+    "revoke-by-abort": partial(cases.joined_and_left, every_s=2.0, rounds=1),
     "restore-to-stable-offset": cases.behind_an_open_transaction,
     "above-for-at-least": cases.left_alone,
 }
 """Each planted bug, and what brings it to light."""
 assert FOUND_BY.keys() == BUGS.keys()
+ALL = [*CASES, store.NAME, *FOUND_BY]
 
 
 def run(name: str, case: cases.Case, siege: Siege, *, bug: str = "") -> dict[str, Any]:
@@ -56,43 +55,55 @@ def run(name: str, case: cases.Case, siege: Siege, *, bug: str = "") -> dict[str
         with siege.feed:
             facts = case(siege, service)
         verdict = siege.verdict()
-    expected = "differs" if bug else "equal"
-    result = "equal" if verdict.equal else "differs"
-    rate = (siege.feed.sent - fed) / (siege.feed.seconds - seconds)
-    sys.stderr.write(f"{name}: {result}, {'as' if result == expected else 'NOT as'} it must be\n")
-    return {
-        "case": name,
-        "did": " ".join((getattr(case, "func", case).__doc__ or "").split()),
-        "expected": expected,
-        "result": result,
-        "events_per_s": round(rate),
-        "facts": facts,
-        "account": msgspec.to_builtins(verdict),
-    }
+    fed, seconds = siege.feed.sent - fed, siege.feed.seconds - seconds
+    return told(
+        {
+            "case": name,
+            "did": " ".join((getattr(case, "func", case).__doc__ or "").split()),
+            "expected": "differs" if bug else "equal",
+            "result": "equal" if verdict.equal else "differs",
+            "events_per_s": round(fed / seconds),
+            "facts": facts,
+            "account": msgspec.to_builtins(verdict),
+        }
+    )
 
 
-def prepared(seed: int, count: int, broker: Broker, folder: Path) -> tuple[Ground, list[Output]]:
-    """Make the feed, and a ground whose model has a threshold on which scores lie."""
-    events = vitals(seed, beds=BEDS, count=count)
+def told(found: dict[str, Any]) -> dict[str, Any]:
+    """Say how a case ended."""
+    good = "as it must be" if found["result"] == found["expected"] else "NOT as it must be"
+    sys.stderr.write(f"{found['case']}: {found['result']}, {good}\n")
+    return found
+
+
+def grounded(broker: Broker, folder: Path, *, seed: int) -> Ground:
+    """Make a ground whose model has a threshold on which scores lie."""
     source = ScoringSettings().model
     ground = Ground(broker, folder, source)
-    found = scores(task_maker(ground), Codec(REPO / "schemas"), events[:OF_A_BUG])
+    sample = list(islice(vitals(seed, beds=BEDS), SAMPLE))
+    found = scores(task_maker(ground), Codec(REPO / "schemas"), sample)
     ground.use(on_the_edge(source, folder / "models", found))
-    return ground, events
+    return ground
+
+
+def besieged(ground: Ground, *, seed: int) -> Siege:
+    """Begin a log with the ward of a seed."""
+    return Siege(ground, vitals(seed, beds=BEDS), seed=seed)
 
 
 def matrix(given: argparse.Namespace, broker: Broker, folder: Path) -> list[dict[str, Any]]:
     """Everything: first what must be equal, on one log that goes on; then what must differ."""
-    sys.stderr.write("making the feed\n")
-    ground, events = prepared(given.seed, given.events, broker, folder)
-    wanted = given.only or [*CASES, *FOUND_BY]
-    siege = Siege(ground, events, seed=given.seed)
+    ground = grounded(broker, folder, seed=given.seed)
+    wanted = given.only or ALL
+    siege = besieged(ground, seed=given.seed)
     found = [run(name, case, siege) for name, case in CASES.items() if name in wanted]
     siege.log.close()
+    if store.NAME in wanted:
+        found.append(told(store.without_a_store(here().cache, seed=given.seed)))
     for bug, case in FOUND_BY.items():
         if bug in wanted:
             ground.clear()
-            siege = Siege(ground, events[:OF_A_BUG], seed=given.seed)
+            siege = besieged(ground, seed=given.seed)
             found.append(run(bug, case, siege, bug=bug))
             siege.log.close()
     return found
@@ -101,8 +112,7 @@ def matrix(given: argparse.Namespace, broker: Broker, folder: Path) -> list[dict
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--events", type=int, default=120_000)
-    parser.add_argument("--only", nargs="*", choices=[*CASES, *FOUND_BY])
+    parser.add_argument("--only", nargs="*", choices=ALL)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaos.ground import PARTITIONS, Instance, until
+from chaos.model import SAMPLE
 from chaos.points import POINTS
 from chaos.siege import Siege
 from confluent_kafka import Producer
@@ -41,7 +42,8 @@ def killed_at_random(siege: Siege, service: Instance, *, kills: int) -> Facts:
 def killed_at(siege: Siege, service: Instance, *, points: tuple[str, ...] = POINTS) -> Facts:
     """kill -9 once at each named point."""
     service.start(*points, passes=PASSES)
-    siege.until(lambda: len(service.codes) >= len(points))
+    for deaths in range(1, len(points) + 1):
+        siege.until(lambda n=deaths: len(service.codes) >= n)  # type: ignore[misc]  # bound now
     assert service.codes == [-signal.SIGKILL] * len(points)
     siege.flowing()
     return {"kills": len(points), "points": list(points)}
@@ -53,12 +55,14 @@ def frozen(siege: Siege, service: Instance) -> Facts:
         service.start()
         siege.flowing()
         other.start("before-commit", passes=PASSES, number="SIGSTOP")
+        siege.until(lambda: siege.ground.members() == 2)
         siege.until(other.stopped)
         open_ = siege.log.in_transaction()
         siege.for_seconds(FROZEN_S)
         others = siege.log.moving()
         other.send(signal.SIGCONT)
         siege.until(lambda: bool(other.codes))
+        assert other.codes[0] == ExitCode.CRASH, "it went on as if nothing had been"
         siege.flowing()
     return {
         "stopped_s": FROZEN_S,
@@ -76,8 +80,10 @@ def joined_and_left(siege: Siege, service: Instance, *, every_s: float, rounds: 
     with siege.another(service) as other:
         for _ in range(rounds):
             other.start()
+            siege.until(lambda: siege.ground.members() == 2)
             siege.for_seconds(every_s)
             codes.append(other.stop())
+            siege.until(lambda: siege.ground.members() == 1)
             siege.for_seconds(every_s)
     assert set(codes) == {ExitCode.OK}
     siege.flowing()
@@ -118,6 +124,5 @@ def behind_an_open_transaction(siege: Siege, service: Instance) -> Facts:
 def left_alone(siege: Siege, service: Instance) -> Facts:
     """Nothing."""
     service.start()
-    siege.flowing()
-    siege.for_seconds(LONGEST_S)
+    siege.until(lambda: siege.log.predictions > SAMPLE)
     return {}

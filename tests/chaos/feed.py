@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Self
 
 import builders
@@ -17,25 +18,23 @@ from services.simulator.messages import START, instant
 from services.simulator.ward import Ward
 
 TICK_EVERY = timedelta(minutes=30)
+HOURS = 100_000
 STEP_S = 0.02
 ABORTED = 25  # every so many transactions one is written, given up, and written again
 AWAY_S = 60.0
 
 
-def vitals(seed: int, *, beds: int, count: int) -> list[Output]:
-    """At least so many events of a ward, with the ticks of its source, in order of time."""
-    task, found = builders.ingest(), list[Output]()
+def vitals(seed: int, *, beds: int) -> Iterator[Output]:
+    """The events of a ward, with the ticks of its source, in order of time, without end."""
+    task = builders.ingest()
     for offset, record in enumerate(_raw(Ward(np.random.default_rng(seed), START, beds=beds))):
         outputs = task.handle([_at(record, offset)])
-        found += [output for output in outputs if output.topic == VITALS]
-        if len(found) >= count:
-            return found
-    raise AssertionError("the ward ended")
+        yield from (output for output in outputs if output.topic == VITALS)
 
 
 def _raw(ward: Ward) -> Iterator[Record]:
     tick = START + TICK_EVERY
-    for message in ward.messages(10_000):
+    for message in ward.messages(HOURS):
         while tick <= message.time:
             yield _tick(tick)
             tick += TICK_EVERY
@@ -57,11 +56,29 @@ def _at(record: Record, offset: int) -> Record:
 class Feed:
     """Sends events in Kafka transactions, as ingest does; some are aborted and sent again."""
 
-    def __init__(self, bootstrap: str, events: Sequence[Output], *, rate: float) -> None:
-        self._bootstrap, self._events, self._rate = bootstrap, events, rate
+    def __init__(
+        self,
+        bootstrap: str,
+        events: Iterable[Output],
+        *,
+        rate: float,
+        held: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Begin with nothing sent.
+
+        Args:
+            bootstrap: of the broker.
+            events: in order; they may have no end.
+            rate: of events per second.
+            held: whether to wait just now; the time does not count.
+        """
+        self._held = held
+        self._bootstrap, self._events, self.asked = bootstrap, iter(events), rate
         self._pausing = threading.Event()
         self._thread: threading.Thread | None = None
         self._transactions = 0
+        self.over = False
+        """Whether there are no more events."""
         self.sent = 0
         self.seconds = 0.0
 
@@ -82,19 +99,20 @@ class Feed:
         """Events per second, over the time in which it was sending."""
         return self.sent / self.seconds if self.seconds else 0.0
 
-    @property
-    def left(self) -> int:
-        return len(self._events) - self.sent
-
     def _run(self) -> None:
-        before, earlier_s, began = self.sent, self.seconds, time.monotonic()
-        producer = self._open()
-        while not self._pausing.is_set() and self.left:
-            self.seconds = earlier_s + time.monotonic() - began
-            due = before + int((self.seconds - earlier_s) * self._rate)
-            if due > self.sent:
-                producer = self._send(producer, self._events[self.sent : due])
-            self._pausing.wait(STEP_S)
+        producer, before = self._open(), time.monotonic()
+        while not self._pausing.wait(STEP_S) and not self.over:
+            now = time.monotonic()
+            if not self._held():
+                self.seconds += now - before
+                producer = self._due(producer)
+            before = now
+
+    def _due(self, producer: Any) -> Any:
+        many = int(self.seconds * self.asked) - self.sent
+        batch = list(islice(self._events, many))
+        self.over = len(batch) < many
+        return self._send(producer, batch) if batch else producer
 
     def _send(self, producer: Any, batch: Sequence[Output]) -> Any:
         while True:

@@ -20,6 +20,7 @@ from services.runtime.kafka.client import QUIET
 from services.runtime.topics.files import read_topics
 
 PARTITIONS = 4
+GROUP = "scoring"
 PATIENCE_S = 120.0
 STEP_S = 0.02
 GONE_S = 30.0
@@ -69,6 +70,11 @@ class Ground:
             asked.result(GONE_S)
         until(lambda: not self._topics())
         self.sow()
+
+    def members(self) -> int:
+        """How many members of the group hold partitions."""
+        found = self._admin.describe_consumer_groups([GROUP])[GROUP].result(GONE_S)
+        return sum(bool(member.assignment.topic_partitions) for member in found.members)
 
     def _topics(self) -> set[str]:
         known = self._admin.list_topics(timeout=GONE_S).topics

@@ -4,6 +4,7 @@ Nothing of `services.scoring` is imported before the bug is planted.
 """
 
 import argparse
+import math
 import signal
 import sys
 from importlib import import_module
@@ -24,6 +25,9 @@ def main() -> int:
         points = import_module("chaos.points")
         number = signal.Signals[given.signal]
         points.arm(points.Trigger(given.point, passes=given.passes, number=number))
+        if number == signal.SIGSTOP:
+            # The watchdog would end it as it wakes: it must try to write, and must not be able to.
+            points.replace(import_module("services.runtime.worker"), "WATCHDOG_S", math.inf)
     sys.argv = ["services.scoring"]
     return int(import_module("services.scoring.__main__").main())
 

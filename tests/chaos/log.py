@@ -93,3 +93,22 @@ class Log:
                 newest, self.predicted.get(record.partition, -1)
             )
             self.predictions += batch.entries
+
+
+class Count:
+    """How many predictions an outside reader has seen, and nothing else of them."""
+
+    def __init__(self, options: Options, codec: Codec) -> None:
+        places = partitions_of(options, [PREDICTIONS])
+        self._reader, self._codec = Reader(options, dict.fromkeys(places, 0)), codec
+        self.predictions = 0
+
+    def read(self) -> int:
+        """Take what has come, and give the number of predictions so far."""
+        for record in self._reader.read(READ_S):
+            batch = self._codec.decode(record.value or b"", PredictionBatch)
+            self.predictions += batch.entries
+        return self.predictions
+
+    def close(self) -> None:
+        self._reader.close()

@@ -126,9 +126,10 @@ class Undisturbed:
             event = self._codec.decode(record.value or b"", Vitals)
             last[event.pseudonym] = event
         last.pop(b"", None)
+        after = events[-1].offset + 1 if events else 0
         return [
             Record(VITALS, 0, offset, 0, None, self._codec.encode(_emptied(event)))
-            for offset, event in enumerate(last.values())
+            for offset, event in enumerate(last.values(), after)
         ]
 
     def _exploded(self, batches: Iterable[bytes]) -> list[tuple[str, bytes]]:

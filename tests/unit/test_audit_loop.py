@@ -82,3 +82,20 @@ def test_what_was_read_is_written_before_the_end() -> None:
 
 def test_without_records_nothing_is_written() -> None:
     assert _written((1.0, 0, 0), (1.0, 0, 0)) == []
+
+
+def test_what_was_verified_is_looked_at_when_the_loop_begins_and_every_minute() -> None:
+    hours = Hours([(0.0, 0, 0), (59.0, 0, 0), (1.0, 0, 0), (0.5, 0, 0), (60.0, 0, 0)])
+    metrics = Metrics(Build(service="audit", version="0", revision="0", python="3"))
+    looks: list[float] = []
+    loop = Loop(
+        hours,
+        LIMITS,
+        metrics=metrics,
+        progress=Progress(metrics, hours.clock),
+        clock=hours.clock,
+        look=lambda: looks.append(hours.now - 100),
+    )
+    recorder = Recorder("c", {"t": SOURCE}, heads={}, held={}, decode=lambda _, kind: kind())
+    loop.run(hours, recorder, hours.stopping)
+    assert looks == [0.0, 60.0, 120.5]

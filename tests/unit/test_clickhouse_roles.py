@@ -54,19 +54,21 @@ def test_nobody_may_change_or_remove_a_row() -> None:
     assert not re.search(r"\b(ALTER|DELETE|TRUNCATE|DROP|UPDATE|ALL|ADMIN)\b", said)
 
 
-def test_only_the_writer_appends_and_only_the_owner_writes_down_migrations(
-    granted: list[tuple[str, ...]],
-) -> None:
+def test_each_role_appends_to_its_own_tables_alone(granted: list[tuple[str, ...]]) -> None:
     appends = {(place, who) for what, place, who in granted if "INSERT" in what}
-    assert appends == {("*", "vigil_writer"), ("schema_version", "vigil_owner")}
-    assert "REVOKE INSERT ON schema_version FROM vigil_writer" in statements("roles.sql")
+    others = {("schema_version", "vigil_owner"), ("verifications", "vigil_verifier")}
+    assert appends == {("*", "vigil_writer"), *others}
+    for place, _ in others:
+        assert f"REVOKE INSERT ON {place} FROM vigil_writer" in statements("roles.sql")
 
 
 def test_who_reads_cannot_write_and_is_bounded() -> None:
-    profiles = [s for s in statements("roles.sql") if "PROFILE" in s and "vigil_writer" not in s]
-    assert len(profiles) == 2
+    made = [s for s in statements("roles.sql") if "PROFILE" in s]
+    profiles = [s for s in made if "vigil_writer" not in s]
+    reading = [s for s in profiles if "readonly = 2" in s]
+    assert [re.findall(r"TO (\w+)$", s) for s in reading] == [["vigil_reader"], ["vigil_auditor"]]
+    assert len(profiles) == len(reading) + 1, "who notes what was proved"
     for profile in profiles:
-        assert "readonly = 2" in profile
         assert re.search(r"max_execution_time = \d+ MAX \d+", profile)
         assert re.search(r"max_memory_usage = \d+ MAX \d+", profile)
 

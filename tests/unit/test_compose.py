@@ -18,10 +18,13 @@ from services.local.roster import STORES
 from services.local.stack import PREPARATIONS
 from services.runtime.settings import KafkaSettings
 
+COMMANDS = {"prepare", "verify", "tools"}
+"""What runs `vigil`, and no service of the roster."""
+
 
 def settings_of(name: str) -> list[type[BaseSettings]]:
-    """What a service reads; `prepare` reads what its commands do."""
-    package = "audit" if name == "prepare" else name
+    """What a service reads; what runs commands reads what they do."""
+    package = "audit" if name in COMMANDS else name
     module = importlib.import_module(f"services.{package}.settings")
     found = inspect.getmembers(module, inspect.isclass)
     own = [c for _, c in found if issubclass(c, BaseSettings) and c.__module__ == module.__name__]
@@ -43,7 +46,7 @@ def module_of(command: list[str]) -> str:
 
 
 def test_every_service_of_the_roster_is_in_the_file_and_the_other_way_round() -> None:
-    assert set(OURS) - {"prepare"} == set(PROGRAMS)
+    assert set(OURS) - COMMANDS == set(PROGRAMS)
     assert {store.name for store in STORES} <= set(ALL)
 
 
@@ -128,8 +131,8 @@ def test_kafka_is_the_version_and_has_the_settings_of_the_local_stack() -> None:
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_every_container_restarts_and_is_bounded(name: str) -> None:
     it = ALL[name]
-    once = name in ("users", "prepare")
-    assert it["restart"] == ("on-failure:5" if once else "unless-stopped")
+    restarts = {"users": "on-failure:5", "prepare": "on-failure:5", "tools": "no"}
+    assert it["restart"] == restarts.get(name, "unless-stopped")
     assert {"cpus", "memory"} <= set(it["deploy"]["resources"]["limits"])
     assert it["logging"]["options"]["max-size"]
 
@@ -161,6 +164,17 @@ def test_a_prometheus_beside_the_local_stack_asks_the_usual_ports() -> None:
     assert jobs == {
         name: [{"targets": [f"127.0.0.1:{program.port}"]}] for name, program in PROGRAMS.items()
     }
+
+
+def test_the_ledger_is_proved_again_and_again_by_a_user_who_can_only_read_and_note() -> None:
+    words = OURS["verify"]["command"]
+    assert words[:2] == ["sh", "-c"]
+    assert re.fullmatch(r"while true; do vigil ledger verify; sleep \d+; done", words[2])
+    users = (REPO / "infra/clickhouse/users.sh").read_text()
+    roles = dict(re.findall(r"^(\w+) (vigil_\w+)$", users, re.MULTILINE))
+    assert roles[OURS["verify"]["environment"]["CLICKHOUSE_USER"]] == "vigil_verifier"
+    assert roles[OURS["tools"]["environment"]["CLICKHOUSE_USER"]] == "vigil_auditor"
+    assert OURS["tools"]["profiles"] == ["tools"], "`up` does not start it"
 
 
 def test_grafana_finds_its_sources_and_boards() -> None:

@@ -24,6 +24,9 @@ CHANGING = (
     ["ledger", "migrate"],
     ["dashboards", "build"],
     ["drift", "baseline", "use"],
+    ["models", "deploy"],
+    ["models", "withdraw"],
+    ["models", "rollback"],
 )
 
 

@@ -366,6 +366,16 @@ def test_people_choose_unit_model_and_window_where_they_mean_something() -> None
     assert {uid for uid in names if "window" in names[uid]} == {
         "vigil-model-health", "vigil-subgroups", "vigil-alerts-and-answers",
     }  # fmt: skip
+    assert {uid for uid in names if "model" in names[uid]} == {"vigil-ward-now", "vigil-pipeline"}
+
+
+@pytest.mark.parametrize("asked", LEDGER, ids=str)
+def test_a_choice_of_models_reaches_every_question_it_could_be_thought_to_reach(
+    asked: boards.Asked,
+) -> None:
+    """Measurements are of all models that were shown together: they know no model."""
+    chosen = {v["name"] for v in ALL[asked.board]["templating"]["list"]}
+    assert "model" not in chosen or "FROM measurements" not in asked.text
 
 
 @pytest.mark.parametrize("uid", ALL)

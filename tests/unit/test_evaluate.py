@@ -224,6 +224,21 @@ def test_results_are_on_stdout_and_progress_on_stderr(folder: Path, tmp_path: Pa
     assert "first alert: median lead" in done.stdout
 
 
+def test_a_budget_takes_the_place_of_the_bundle_s_threshold_and_no_label_moves_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    table, told = made_up(40), []
+    for number, labels in enumerate((pl.col("SepsisLabel"), pl.lit(0, pl.Int8))):
+        data = tmp_path / f"{number}.parquet"
+        table.with_columns(SepsisLabel=labels).write_parquet(data)
+        done = vigil("--model", folder, "--data", data, "--json", "-", "--alert-share", 0.1)
+        told.append(json.loads(done.stdout))
+    assert told[0]["threshold"] == told[1]["threshold"] != 0.2
+    assert told[0]["threshold_from"] == "scores, 0.1 of the hours"
+    assert 0.02 < told[1]["all"]["alert_share"]["value"] <= 0.1
+    assert vigil("--model", folder, "--data", tmp_path, "--alert-share", 2).exit_code == 2
+
+
 def test_another_hospital_s_psv_folder_without_units_is_measured_too(
     folder: Path, tmp_path: Path
 ) -> None:

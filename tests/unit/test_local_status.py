@@ -15,7 +15,13 @@ from services.local.ports import free_port
 from services.local.stack import Stack
 from services.local.status import Kept, Row, kept
 
-ROW = {"last_record_at": "2026-01-05 10:00:00.000", "open_alarms": 1, "open_watches": 2}
+ROW = {
+    "last_record_at": "2026-01-05 10:00:00.000",
+    "open_alarms": 1,
+    "open_watches": 2,
+    "proved_at": None,
+    "findings": 0,
+}
 METRICS = """\
 # HELP vigil_lag_records Offsets between the position and the end of a partition.
 # TYPE vigil_lag_records gauge
@@ -71,6 +77,21 @@ def test_a_store_that_does_not_answer_or_has_no_tables_is_not_known(
     assert kept(stack, lambda _: True) is None
     monkeypatch.setattr(status, "ask", lambda *_: [ROW])
     assert kept(stack, lambda _: True) == Kept(**ROW)  # type: ignore[arg-type]  # of the store
+
+
+@pytest.mark.parametrize(
+    ("proved_at", "findings", "words"),
+    [
+        (None, 0, "ledger proved whole: never;"),
+        ("2026-03-01 08:00:00.000", 0, "ledger proved whole: 2026-03-01 08:00:00.000 UTC;"),
+        ("2026-03-01 08:00:00.000", 3, "08:00:00.000 UTC, then 3 FINDINGS;"),
+    ],
+)
+def test_status_says_when_the_ledger_was_proved_and_what_was_found_since(
+    proved_at: str | None, findings: int, words: str
+) -> None:
+    row = {**ROW, "proved_at": proved_at, "findings": findings}
+    assert words in commands._kept(Kept(**row))  # type: ignore[arg-type]  # as above
 
 
 @pytest.mark.parametrize("note", ["", "partition 2 does not move"])

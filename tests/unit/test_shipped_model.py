@@ -6,9 +6,11 @@ from pathlib import Path
 import lightgbm
 import msgspec
 import numpy as np
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 import polars as pl
 import pytest
 from bundles import noise
+from numpy.typing import NDArray
 
 from services.core.features import FEATURES
 from services.core.policy import Policy
@@ -18,6 +20,8 @@ from services.runtime.bundle import FILES, MANIFEST, Bundle, load
 from services.runtime.model import OnnxModel
 from services.training.booster import margins
 from services.training.card import holds
+from services.training.matrix import matrix
+from services.training.source import read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "models" / "sepsis" / "1.0.0"
@@ -65,11 +69,34 @@ def test_a_shipped_score_has_the_same_bits_in_a_batch_of_any_size(
     assert np.concatenate(parts).tobytes() == model.score(rows).tobytes()
 
 
-def test_shipped_contributions_add_up(bundle: Bundle) -> None:
+def add_up(bundle: Bundle, rows: NDArray[np.float32]) -> None:
+    """Hold the contributions of each row against the margin of the graph that serves."""
     model = OnnxModel(bundle)
-    for row in noise(5):
+    session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+    served = session.run(["margin"], {"features": rows})[0]
+    for row, margin in zip(rows, served, strict=True):
         total = model.base_margin + sum(each.contribution for each in model.contributions(row))
         assert total == pytest.approx(model.margin(row), abs=1e-6)
+        assert total == pytest.approx(float(margin), abs=1e-4)  # the graph adds in float32
+
+
+def test_shipped_contributions_add_up_whatever_is_missing_or_extreme(bundle: Bundle) -> None:
+    rows = noise(120, seed=12)
+    random = np.random.default_rng(13)
+    # From rows of which everything is known to one of which nothing is.
+    rows[random.random(rows.shape) < np.linspace(0, 1, len(rows))[:, None]] = np.nan
+    rows[:20] *= np.float32(1e4)
+    rows[20:40] *= -1
+    add_up(bundle, rows)
+
+
+@pytest.mark.data
+def test_shipped_contributions_add_up_for_recorded_patients(
+    bundle: Bundle, shared_data: Path
+) -> None:
+    stays = read(shared_data / "physionet2019" / "demo200.parquet")
+    rows = bundle.select(matrix(stays))
+    add_up(bundle, rows[np.random.default_rng(14).choice(len(rows), 120, replace=False)])
 
 
 def test_the_shipped_policy_is_one_that_the_service_reads(bundle: Bundle) -> None:

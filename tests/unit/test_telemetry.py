@@ -77,7 +77,17 @@ def test_an_exception_of_ours_says_what_to_do(log: io.StringIO) -> None:
 
 def test_every_metric_has_a_base_unit_for_suffix_and_labels_of_the_allow_list() -> None:
     counters = ("_total",)
-    others = ("_seconds", "_bytes", "_ratio", "_records", "_rows", "_signals", "_info", "ready")
+    others = (
+        "_seconds",
+        "_bytes",
+        "_ratio",
+        "_records",
+        "_rows",
+        "_signals",
+        "_findings",
+        "_info",
+        "ready",
+    )
     assert all(name.endswith(counters) for name in spec.COUNTERS)
     assert all(name.endswith(others) for name in (*spec.GAUGES, *spec.HISTOGRAMS))
     assert all(set(metric.labels) <= set(spec.LABELS) for metric in ALL)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,11 +25,15 @@ from typing_extensions import override
 
 from services.audit.migrate import apply, read_migrations
 from services.audit.rows import TABLES
+from services.audit.verdict import Noted, note
+from services.audit.verify import rows
 from services.core.errors import ExitCode
 from services.core.events import Fate
+from services.local import inspection
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.local.ports import free_port
+from services.local.status import KEPT, Kept
 from services.runtime.clickhouse import ClickHouse
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import create_topic, partitions_of, topics
@@ -394,3 +400,46 @@ def test_without_its_store_or_its_tables_the_service_leaves_to_be_restarted(
         assert process.stderr is not None
         assert b"vigil ledger migrate" in process.stderr.read()
     root.command(f"DROP DATABASE {empty}")
+
+
+def test_what_a_verification_found_is_noted_and_shown_by_the_next_life_of_the_service(
+    cluster: str, clickhouse: tuple[str, int], root: ClickHouse, tmp_path: Path
+) -> None:
+    with _store(clickhouse, root) as (store, url):
+        environment = _environment(cluster, url, tmp_path, port := free_port())
+        code, proof = _command(environment, "ledger", "verify")
+        assert (code, proof["ok"]) == (0, True)
+        noted = store.query("SELECT findings, chains, verifier, version FROM verifications")
+        assert {name: list(column) for name, column in noted.items()} == {
+            "findings": [0],
+            "chains": [len(proof["chains"])],
+            "verifier": ["default"],
+            "version": [version("vigil")],
+        }
+        of: dict[str, Any] = {"seconds": 1.0, "records": 9, "chains": 3, "sound": 2}
+        note(store, Noted(findings=2, heads="0" * 64, version="x", **of))
+        before = time.time()
+        with _service(environment):
+            shown = _await_series(port, "vigil_ledger_findings", "2.0")
+        [good_at] = re.findall(
+            r"^vigil_ledger_verified_timestamp_seconds\S* (\S+)$", shown, re.MULTILINE
+        )
+        assert before - DEADLINE_S < float(good_at) <= before
+        check = inspection.proof(lambda question: list(rows(store.query(question))))
+        assert (check.state, check.found) == ("fail", "the last proof found 2 that do not fit")
+        [kept] = rows(store.query(KEPT))
+        assert (kept["findings"], bool(Kept(**kept).proved_at)) == (2, True)
+
+
+def _await_series(port: int, name: str, value: str) -> str:
+    deadline = time.monotonic() + DEADLINE_S
+    shown = ""
+    while not re.search(rf"^{name}\S* {value}$", shown, re.MULTILINE):
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.1)
+        with (
+            suppress(urllib.error.URLError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
+        ):
+            shown = answer.read().decode()
+    return shown

@@ -104,9 +104,14 @@ def _client(database: str, user: str = "") -> Client:
             ["DROP TABLE ledger", "ALTER TABLE ledger DELETE WHERE 1", "TRUNCATE TABLE alerts"],
         ),
         (
+            "vigil_verifier",
+            ["SELECT value FROM ledger", "SELECT count() FROM alerts"],
+            ["INSERT INTO alerts VALUES", "INSERT INTO schema_version (version) VALUES (9)"],
+        ),
+        (
             "vigil_auditor",
             ["SELECT value FROM ledger", "SELECT count() FROM system.parts"],
-            ["DROP TABLE ledger", "INSERT INTO schema_version (version) VALUES (9)"],
+            ["DROP TABLE ledger", "INSERT INTO verifications (records) VALUES (9)"],
         ),
     ],
 )

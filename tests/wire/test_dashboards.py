@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import yaml
 
 from services.audit.migrate import apply, read_migrations
 from services.audit.recorder import Recorder, Source
+from services.audit.verdict import Noted, note
 from services.audit.writer import write
 from services.core.baseline import VITAL_FEATURES
 from services.core.events import (
@@ -223,14 +225,31 @@ def messages() -> Iterator[msgspec.Struct]:
     yield change()
 
 
-@pytest.fixture(scope="module")
-def store(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
-    """A ledger of one day in a small hospital."""
+@contextmanager
+def made(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
+    """An empty ledger."""
     url, name = f"http://{clickhouse[0]}:{clickhouse[1]}", f"test_{uuid4().hex}"
     root = ClickHouse(url)
     root.command(f"CREATE DATABASE {name}")
     door = ClickHouse(f"{url}/{name}")
-    apply(door, read_migrations())
+    try:
+        apply(door, read_migrations())
+        yield door
+    finally:
+        door.close()
+        root.command(f"DROP DATABASE {name}")
+        root.close()
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
+    """A ledger of one day in a small hospital."""
+    with made(clickhouse) as door:
+        fill(door)
+        yield door
+
+
+def fill(door: ClickHouse) -> None:
     sources = {
         topic: Source(
             topic=topic, topic_id=f"{number:032x}", phi=topic == "dlq.v1", event=EVENTS[e]
@@ -246,10 +265,18 @@ def store(clickhouse: tuple[str, int]) -> Iterator[ClickHouse]:
         ]
     )
     write(door, recorder.take())
-    yield door
-    door.close()
-    root.command(f"DROP DATABASE {name}")
-    root.close()
+    note(
+        door,
+        Noted(
+            seconds=1.5,
+            records=99,
+            chains=9,
+            sound=9,
+            findings=0,
+            heads="ab" * 32,
+            version="0.1.0",
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -357,6 +384,30 @@ def test_what_was_suppressed_is_not_worse_than_an_alarm(answered: Answered) -> N
     assert list(answered(worst)["state"]) == [3]
 
 
+def test_a_proof_that_found_something_stands_on_both_boards(clickhouse: tuple[str, int]) -> None:
+    with made(clickhouse) as door:
+        titles = (
+            "Findings of the last proof",
+            "The ledger: how late it is, and when it was proved",
+        )
+        tile, table = (next(a for a in ASKED if a.title == title) for title in titles)
+
+        def told() -> tuple[Any, ...]:
+            [found] = door.query(boards.filled(tile, span(), CHOSEN))["findings"]
+            row = door.query(boards.filled(table, span(), CHOSEN))
+            return found, row["Findings of the last proof"][0], row["Proved whole"][0]
+
+        assert told() == (None, None, None)
+        of: dict[str, Any] = {"seconds": 1.0, "records": 9, "heads": "0" * 64, "version": "x"}
+        note(door, Noted(chains=3, sound=3, findings=0, **of))
+        assert told()[:2] == (0, 0)
+        assert told()[2] is not None
+        time.sleep(0.01)  # `ended_at` is of the store's clock, in ms
+        note(door, Noted(chains=3, sound=2, findings=7, **of))
+        assert told()[:2] == (7, 7)
+        assert told()[2] is not None
+
+
 def test_a_group_that_was_suppressed_is_shown_as_such_and_without_a_number(
     answered: Answered,
 ) -> None:
@@ -371,11 +422,6 @@ def test_a_group_that_was_suppressed_is_shown_as_such_and_without_a_number(
 
 
 def test_an_empty_ledger_is_nowhere_told_as_good_news(clickhouse: tuple[str, int]) -> None:
-    url, name = f"http://{clickhouse[0]}:{clickhouse[1]}", f"test_{uuid4().hex}"
-    root = ClickHouse(url)
-    root.command(f"CREATE DATABASE {name}")
-    door = ClickHouse(f"{url}/{name}")
-    apply(door, read_migrations())
     counts = {
         "Open alarms",
         "Open watches",
@@ -384,7 +430,7 @@ def test_an_empty_ledger_is_nowhere_told_as_good_news(clickhouse: tuple[str, int
         "Records kept",
         "Dead letters",
     }
-    try:
+    with made(clickhouse) as door:
         for asked in ASKED:
             if asked.panel.get("type") == "stat" and asked.title not in counts:
                 values = [
@@ -393,10 +439,6 @@ def test_an_empty_ledger_is_nowhere_told_as_good_news(clickhouse: tuple[str, int
                     for value in column
                 ]
                 assert all(value is None for value in values), asked
-    finally:
-        door.close()
-        root.command(f"DROP DATABASE {name}")
-        root.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from services.runtime.clickhouse import ClickHouse
 
 FILE = Path("vigil-report.html")
+STDOUT = Path("-")
 
 
 def report(
@@ -24,7 +25,8 @@ def report(
         str, typer.Option("--to", help="The same, not in it; default: how far time has come.")
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(help=f"The HTML file; default: {FILE}, with --json none.")
+        Path | None,
+        typer.Option(help=f"The HTML file, - for stdout; default: {FILE}, with --json none."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -34,13 +36,17 @@ def report(
     from services.cli.ledger import migrated
 
     file = out or (None if json else FILE)
-    if file:
+    if file == STDOUT and json:
+        raise typer.BadParameter("stdout takes --json or the page, not both")
+    if file and file != STDOUT:
         refuse_no_folder(file, "--out")
     material = _material(migrated(), since, until)
     from services.cli.report.page import content, render, view
 
     page = view(material)
-    if file:
+    if file == STDOUT:
+        sys.stdout.buffer.write(render(page))
+    elif file:
         file.write_bytes(render(page))
         print(f"the report is in {file}", file=sys.stderr)
     if json:

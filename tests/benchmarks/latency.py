@@ -1,0 +1,268 @@
+"""`make bench NAME=latency`: from the gateway's acceptance to an alert that a subscriber sees.
+
+The whole path on one machine, everything on. A sender of its own process posts Bundles of ten
+events (ten patients each) that were made before; an outside reader of committed records takes the
+time at which it sees an alert, and a prediction. Then a burst: so many events as fast as the
+gateway takes them.
+"""
+
+import argparse
+import asyncio
+import itertools
+import multiprocessing
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Self
+from zlib import crc32
+
+import msgspec
+import numpy as np
+from report import line
+from whole_path import WholePath, until
+
+from services.core.events import Alert, Disposition, PredictionBatch, Step
+from services.local.home import REPO, here
+from services.runtime.codec import Codec
+from services.runtime.kafka.reader import Reader
+from services.simulator.delivery import Pace
+from services.simulator.feeder import feed
+from services.simulator.messages import START, Message
+from services.simulator.trouble import NO_TROUBLE
+from services.simulator.ward import Ward
+
+TOPICS = ["predictions.v1", "alerts.v1"]
+LANES = 16
+READ_S = 0.005
+LENGTH_BYTES = 4
+SETTLED_S = 300.0
+BARS_MS = [("steady", "p50", 60.0), ("steady", "p99", 300.0), ("high", "p99", 1000.0)]
+REST_S = 5.0
+BURST_S = 15.0
+
+
+class Body(msgspec.Struct):
+    """As much of a Bundle as is needed to put several into one."""
+
+    entry: list[msgspec.Raw]
+    resourceType: str = "Bundle"  # noqa: N815 - FHIR's name
+    type: str = "collection"
+
+
+def merged(messages: Iterable[Message], size: int) -> Iterator[Message]:
+    """Put so many messages of different patients into one; those of a patient stay in order."""
+    lanes: dict[int, list[Message]] = {lane: [] for lane in range(LANES)}
+    for message in messages:
+        waiting = lanes[crc32(message.lane.encode()) % LANES]
+        waiting.append(message)
+        if len(waiting) == size:
+            yield _one(waiting, crc32(message.lane.encode()) % LANES)
+            waiting.clear()
+
+
+def _one(messages: list[Message], lane: int) -> Message:
+    bodies = [msgspec.json.decode(message.body, type=Body) for message in messages]
+    entries = [entry for body in bodies for entry in body.entry]
+    return Message(
+        source=messages[-1].source,
+        time=messages[-1].time,
+        lane=str(lane),
+        body=msgspec.json.encode(Body(entries)),
+        entries=len(entries),
+        observations=sum(message.observations for message in messages),
+    )
+
+
+class Spool(msgspec.Struct, frozen=True):
+    """Messages in a file; `hours` of event time lie between the first and the last."""
+
+    path: Path
+    messages: int
+    hours: float
+
+
+def spooled(path: Path, messages: Iterable[Message]) -> Spool:
+    """Write messages to a file."""
+    encoder, count, first, last = msgspec.msgpack.Encoder(), 0, None, None
+    with path.open("wb") as file:
+        for message in messages:
+            raw = encoder.encode(message)
+            file.write(len(raw).to_bytes(LENGTH_BYTES, "little") + raw)
+            first, last, count = first or message.time, message.time, count + 1
+    assert first is not None
+    assert last is not None
+    return Spool(path, count, (last - first).total_seconds() / 3600)
+
+
+def told(file: IO[bytes]) -> Iterator[Message]:
+    """Read messages back."""
+    decoder = msgspec.msgpack.Decoder(Message)
+    while head := file.read(LENGTH_BYTES):
+        yield decoder.decode(file.read(int.from_bytes(head, "little")))
+
+
+def send(spool: Spool, gateway: str, seconds: float | None, answer: Any) -> None:
+    """Send a spool over so many seconds, or as fast as it is taken; tell what became of it."""
+    pace = Pace(speed=spool.hours * 3600 / seconds if seconds else None, connections=LANES)
+    began = time.monotonic()
+    with spool.path.open("rb") as file:
+        sent = asyncio.run(feed(told(file), gateway, pace=pace))
+    answer.put(
+        {
+            "began": began,
+            "accepted": sent.accepted,
+            "refused": sent.refused.total(),
+            "elapsed_s": sent.elapsed_s,
+        }
+    )
+
+
+class Subscriber:
+    """Reads predictions and alerts in a thread, and notes how long ago each was accepted."""
+
+    def __init__(self, path: WholePath) -> None:
+        self._codec = Codec(REPO / "schemas")
+        self._reader = Reader(path.options, dict.fromkeys(path.places(TOPICS), 0))
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self.alerts: list[float] = []
+        self.scored: list[np.ndarray[Any, Any]] = []
+        self.predictions = 0
+        self.scored_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._reader.close()
+
+    def clear(self) -> None:
+        self.alerts, self.scored = [], []
+
+    def _listen(self) -> None:
+        while not self._ending.is_set():
+            records = self._reader.read(READ_S)
+            now_us = time.time() * 1e6
+            for record in records:
+                if record.topic == "alerts.v1":
+                    self._alert(self._codec.decode(record.value or b"", Alert), now_us)
+                else:
+                    self._batch(self._codec.decode(record.value or b"", PredictionBatch), now_us)
+
+    def _alert(self, alert: Alert, now_us: float) -> None:
+        if alert.step is Step.RAISED:
+            self.alerts.append((now_us - alert.accepted_at) / 1000)
+
+    def _batch(self, batch: PredictionBatch, now_us: float) -> None:
+        scored = np.frombuffer(batch.dispositions, "u1") == Disposition.SCORED
+        accepted = np.frombuffer(batch.accepted_at, "<i8")[scored]
+        if len(accepted):
+            self.scored.append((now_us - accepted) / 1000)
+            self.scored_at = time.monotonic()
+        self.predictions += batch.entries
+
+
+def percentiles(found: Iterable[float]) -> dict[str, float]:
+    values = np.fromiter(found, float)
+    if not len(values):
+        return {"n": 0}
+    p50, p99 = np.percentile(values, [50, 99])
+    return {
+        "n": len(values),
+        "p50": round(float(p50), 1),
+        "p99": round(float(p99), 1),
+        "max": round(float(values.max()), 1),
+    }
+
+
+def phase(
+    path: WholePath, seen: Subscriber, spool: Spool, seconds: float | None
+) -> dict[str, Any]:
+    """Send one spool, wait until every offset is accounted for, and give what was seen."""
+    seen.clear()
+    before = seen.predictions
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    sender = context.Process(target=send, args=(spool, path.gateway, seconds, answer))
+    sender.start()
+    sent = answer.get()
+    sender.join()
+    unexplained = settled(path, seen)
+    return {
+        "events_per_s": round((seen.predictions - before) / sent["elapsed_s"], 1),
+        "bundles_accepted": sent["accepted"],
+        "bundles_refused": sent["refused"],
+        "sent_in_s": round(sent["elapsed_s"], 2),
+        "all_scored_after_s": round(seen.scored_at - sent["began"], 2),
+        "unexplained": unexplained,
+        "accepted_to_alert_ms": percentiles(seen.alerts),
+        "accepted_to_prediction_ms": percentiles(itertools.chain(*seen.scored)),
+    }
+
+
+def settled(path: WholePath, seen: Subscriber) -> int:
+    """Wait until predictions are at rest and the books agree; give what stays unexplained."""
+    deadline = time.monotonic() + SETTLED_S
+    until(lambda: time.monotonic() - seen.scored_at > REST_S, SETTLED_S)
+    code, answer = path.vigil("ledger", "reconcile")
+    while code and time.monotonic() < deadline:
+        code, answer = path.vigil("ledger", "reconcile")
+    return int(answer["unexplained_total"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float, default=1_500, help="events a second")
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--high-rate", type=float, default=5_000)
+    parser.add_argument("--high-seconds", type=float, default=120)
+    parser.add_argument("--burst", type=int, default=20_000, help="events at once")
+    parser.add_argument("--size", type=int, default=10, help="events in a Bundle")
+    parser.add_argument("--beds", type=int, default=3_000)
+    given = parser.parse_args()
+    wanted = {
+        "steady": (int(given.rate * given.seconds), given.seconds),
+        "high": (int(given.high_rate * given.high_seconds), given.high_seconds),
+        "burst": (given.burst, None),
+    }
+    path, figures = WholePath(here().cache), {}
+    with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
+        sys.stderr.write("making the Bundles\n")
+        ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)
+        stream = merged(ward.messages(100_000), given.size)
+        spools = {
+            name: spooled(Path(folder) / name, itertools.islice(stream, many // given.size))
+            for name, (many, _) in wanted.items()
+        }
+        try:
+            path.start()
+            with Subscriber(path) as seen:
+                for name, (_, seconds) in wanted.items():
+                    figures[name] = phase(path, seen, spools[name], seconds)
+                    sys.stderr.write(f"{name}: {figures[name]}\n")
+        finally:
+            path.stop()
+    did = f"Bundles of {given.size} events, {given.beds} beds, whole path, everything on"
+    print(line("latency", figures, {}, bars=bars(figures), did=did, repetitions=1))
+
+
+def bars(figures: dict[str, Any]) -> dict[str, Any]:
+    """Say of each bar whether it was reached."""
+    found = {}
+    for name, quantile, bar in BARS_MS:
+        value = figures[name]["accepted_to_alert_ms"].get(quantile, float("inf"))
+        found[f"{name}_{quantile}_ms"] = {"bar": bar, "reached": value <= bar}
+    burst = figures["burst"]
+    found["burst_scored_s"] = {"bar": BURST_S, "reached": burst["all_scored_after_s"] <= BURST_S}
+    lost = sum(each["unexplained"] + each["bundles_refused"] for each in figures.values())
+    return found | {"lost": {"bar": 0, "reached": lost == 0}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""`make bench NAME=recovery`: how soon scoring goes on after a kill -9, and what state costs.
+
+Kills are of the real service, restarted at once, with so many patients of state and a live feed;
+an outside reader of committed predictions sees the next one. The restore is the service's own, in
+this process. Memory and throughput are those of the pure tasks, in a fresh process per size.
+"""
+
+import argparse
+import gc
+import itertools
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from catch_up import write
+from chaos.crowd import crowd
+from chaos.feed import Feed, vitals
+from chaos.ground import PARTITIONS, Ground, Instance, until
+from chaos.log import Log
+from chaos.siege import task_maker
+from report import line
+
+from services.local.home import REPO, here
+from services.local.kafka import Broker
+from services.local.ports import free_port
+from services.runtime.codec import Codec
+from services.runtime.ports import Output, Record, Task
+from services.runtime.tables import restore
+from services.scoring.outputs import CHANGELOG, VITALS
+from services.scoring.settings import ScoringSettings
+
+BEDS = 100
+CHUNK = 500
+LIVE_PER_S = 300.0
+KIB = 1024
+NEXT_S, RESTORED_PER_10_S, MEMORY_KB, SLOWER = 5.0, 100_000, 4.0, 0.2
+
+
+def stalls(ground: Ground, feed: Feed, log: Log, kills: int) -> list[float]:
+    """Seconds from each kill -9 to the first prediction of what was not predicted before."""
+    found = []
+    with Instance(ground) as service, feed:
+        service.start()
+        for _ in range(kills):
+            before = log.read()
+            until(lambda before=before: log.read() > before)  # type: ignore[misc]  # bound now
+            killed = time.monotonic()
+            service.kill()
+            log.read_to_end()
+            before = log.predictions
+            until(lambda before=before: log.read() > before)  # type: ignore[misc]  # bound now
+            found.append(time.monotonic() - killed)
+    return found
+
+
+def restored(ground: Ground) -> tuple[int, float]:
+    """Restore every partition as the service does; give rows and seconds."""
+    make = task_maker(ground)
+    tasks = {partition: make(partition) for partition in range(PARTITIONS)}
+    began = time.monotonic()
+    rows = restore(ground.options, CHANGELOG, tasks)
+    return rows, time.monotonic() - began
+
+
+def resident_kb() -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return float(found[1])
+
+
+def handled(tasks: Sequence[Task], outputs: Sequence[Output], at: int) -> dict[bytes, int]:
+    """Let each partition's task handle its share, and give the size of each changed row."""
+    sizes: dict[bytes, int] = {}
+    for partition, task in enumerate(tasks):
+        share = [o.value for o in outputs if o.partition == partition]
+        records = [Record(VITALS, partition, at + i, 0, None, v) for i, v in enumerate(share)]
+        for _ in task.handle(records):
+            pass
+        sizes |= {key: len(row) for key, row in task.changes() if row is not None}
+    return sizes
+
+
+def state_of(ground: Ground, events: Sequence[Output], copies: int) -> dict[str, float]:
+    """Fill fresh tasks with a crowd, and measure the last tenth of it."""
+    make, codec = task_maker(ground), Codec(REPO / "schemas")
+    tasks = [make(partition) for partition in range(PARTITIONS)]
+    handled([make(p) for p in range(PARTITIONS)], events[:CHUNK], 0)  # what every process pays
+    gc.collect()
+    before_kb, sizes, at = resident_kb(), dict[bytes, int](), 0
+    told = crowd(events, codec, copies=copies)
+    last, cpu_s = len(events) * copies * 9 // 10, 0.0
+    while chunk := list(itertools.islice(told, CHUNK * PARTITIONS)):
+        began = time.process_time()
+        sizes |= handled(tasks, chunk, at)
+        cpu_s += (time.process_time() - began) * (at >= last)
+        at += len(chunk)
+    gc.collect()
+    patients = len(sizes)
+    return {
+        "patients": patients,
+        "kb_per_patient": round((resident_kb() - before_kb) / patients, 2),
+        "row_bytes_median": float(np.median(list(sizes.values()))),
+        "events_per_cpu_s": round(sum(1 for _ in range(last, at)) / cpu_s, 1) if cpu_s else 0.0,
+    }
+
+
+def in_a_fresh_process(*given: Any) -> dict[str, float]:
+    """Run `state_of` where nothing was allocated before."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(state_of, given)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--patients", type=int, default=10_000)
+    parser.add_argument("--hours", type=int, default=12, help="of state, at about an event each")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 10_000, 100_000])
+    given = parser.parse_args()
+    codec, hours = Codec(REPO / "schemas"), given.hours
+    going_on = vitals(5, beds=BEDS)
+    past = list(itertools.islice(going_on, BEDS * hours))
+    copies = max(1, given.patients // BEDS)
+    with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
+        broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache).start()
+        try:
+            ground = Ground(broker, Path(folder), ScoringSettings().model)
+            write(broker.bootstrap, crowd(past, codec, copies=copies))
+            log = Log(ground.options, codec)
+            with Instance(ground) as service:
+                service.start()
+                until(log.settled, 1_200)
+            live = crowd(going_on, codec, copies=copies)
+            feed = Feed(broker.bootstrap, live, rate=LIVE_PER_S)
+            gone = stalls(ground, feed, log, given.kills)
+            rows, restore_s = restored(ground)
+            log.close()
+            sizes = [in_a_fresh_process(ground, past, max(1, n // BEDS)) for n in given.sizes]
+        finally:
+            broker.stop()
+    report(given, gone, rows / restore_s, sizes)
+
+
+def report(
+    given: argparse.Namespace, gone: list[float], rate: float, sizes: list[dict[str, float]]
+) -> None:
+    p50, p95 = (float(x) for x in np.percentile(gone, [50, 95]))
+    slower = 1 - sizes[-1]["events_per_cpu_s"] / sizes[0]["events_per_cpu_s"]
+    figures = {
+        "kill_to_prediction_s": {"p50": round(p50, 2), "p95": round(p95, 2), "kills": len(gone)},
+        "restored_rows_per_10_s": round(rate * 10),
+        "state": sizes,
+    }
+    ratios = {"slower_at_the_largest": round(slower, 3)}
+    memory = max(size["kb_per_patient"] for size in sizes[1:] or sizes)
+    bars = {
+        "kill_to_prediction_s": {"bar": NEXT_S, "reached": p95 <= NEXT_S},
+        "restored_rows_per_10_s": {
+            "bar": RESTORED_PER_10_S,
+            "reached": rate * 10 >= RESTORED_PER_10_S,
+        },
+        "kb_per_patient": {"bar": MEMORY_KB, "reached": memory <= MEMORY_KB},
+        "slower_at_the_largest": {"bar": SLOWER, "reached": slower <= SLOWER},
+    }
+    did = (
+        f"{given.patients} patients, {given.hours} h of state each, {LIVE_PER_S:.0f} events/s live"
+    )
+    print(line("recovery", figures, ratios, bars=bars, did=did, repetitions=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The whole path while ClickHouse is away: scoring goes on, and the ledger loses nothing."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from chaos.log import Count
+from whole_path import WholePath, until
+
+from services.core.errors import ExitCode
+from services.local.home import REPO
+from services.local.supervision import Supervisor
+from services.runtime.codec import Codec
+from services.simulator.delivery import Pace
+from services.simulator.messages import START
+from services.simulator.ward import Ward
+
+NAME = "without-a-store"
+BEDS = 340
+SPEED = 3600
+BEFORE = 1000
+AWAY_S = 20.0
+STORE = "clickhouse"
+
+
+def without_a_store(cache: Path, *, seed: int) -> dict[str, Any]:
+    """ClickHouse is stopped under a ward that goes on, and comes back later."""
+    path = WholePath(cache)
+    try:
+        path.start()
+        ward = Ward(np.random.default_rng(seed), START, beds=BEDS)
+        path.feed(ward.messages(10_000), Pace(speed=SPEED))
+        until(lambda: path.accepted() >= BEFORE)
+        meanwhile = _away(path)
+        path.enough.set()
+        sent = path.fed()
+        account = path.settle()
+        written = path.exploded(
+            (r.topic, r.partition, r.value or b"")
+            for r in path.records(["predictions.v1", "alerts.v1"])
+        )
+        expected = path.scored_undisturbed()
+        proved, _ = path.vigil("ledger", "verify")
+    finally:
+        path.stop()
+    changed = sum(written.get(p) != expected.get(p) for p in written.keys() | expected.keys())
+    found = {
+        "unexplained": account["unexplained_total"],
+        "partitions_changed": changed,
+        "ledger_proved": proved == ExitCode.OK,
+    }
+    good = found == {"unexplained": 0, "partitions_changed": 0, "ledger_proved": True}
+    return {
+        "case": NAME,
+        "did": (without_a_store.__doc__ or "").strip(),
+        "expected": "equal",
+        "result": "equal" if good and meanwhile else "differs",
+        "events_per_s": round(sent.accepted / sent.elapsed_s),
+        "facts": {"store_away_s": AWAY_S, "predicted_meanwhile": meanwhile},
+        "account": found,
+    }
+
+
+def _away(path: WholePath) -> int:
+    """Stop the store for a while, and count what is predicted after its first second away."""
+    supervisor, count = Supervisor(path.home), Count(path.options, Codec(REPO / "schemas"))
+    supervisor._call("stopProcess", STORE)
+    gone = time.monotonic()
+    until(lambda: count.read() >= 0 and time.monotonic() > gone + 1)
+    before = count.predictions
+    until(lambda: count.read() >= 0 and time.monotonic() > gone + AWAY_S)
+    supervisor.start(STORE)
+    count.close()
+    return count.predictions - before
