@@ -1,5 +1,6 @@
 """The demo's account says all that it must, and does not call well what is not."""
 
+import asyncio
 import io
 from array import array
 from collections import Counter
@@ -8,12 +9,22 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from rich.console import Console
 from typing_extensions import override
 
+from services.cli.demo import run
 from services.cli.demo.account import Course, percentiles
 from services.cli.demo.asking import Vigil
-from services.cli.demo.command import _json, _outcome, _recorded, _refuse_no_folder, _ward
+from services.cli.demo.command import (
+    _json,
+    _outcome,
+    _recorded,
+    _refuse_no_folder,
+    _ward,
+    milestone_of,
+)
+from services.cli.demo.listener import MILESTONES
 from services.cli.demo.run import ELSEWHERE, Demo
 from services.cli.demo.table import NEXT, PAGE, sections, show
 from services.cli.demo.talk import Talk
@@ -178,6 +189,46 @@ def test_an_account_with_a_gap_does_not_add_up(
     assert not course(**changes).adds_up
     assert _outcome(course(**changes), Path("logs")) == ExitCode.FINDING
     assert "read logs" in capsys.readouterr().err
+
+
+def test_a_milestone_that_did_not_come_is_a_finding_though_all_adds_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    waited = course(until="first alert")
+    assert waited.adds_up
+    assert _outcome(waited, Path("logs")) == ExitCode.FINDING
+    assert "the first alert did not come" in capsys.readouterr().err
+    came = course(until="first alert", milestones_s={"ready": 9.5, "first alert": 12.0})
+    assert _outcome(came, Path("logs")) == ExitCode.OK
+
+
+def test_a_milestone_is_named_with_dashes_and_only_if_there_is_one() -> None:
+    assert [milestone_of(name.replace(" ", "-")) for name in MILESTONES] == list(MILESTONES)
+    assert milestone_of("") == ""
+    with pytest.raises(typer.BadParameter, match="first-score, first-alert, first-signal"):
+        milestone_of("second-alert")
+
+
+def test_a_stream_ends_as_soon_as_who_hears_of_it_has_heard_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[int] = []
+
+    async def feed(messages: Any, _: str, *, stop: asyncio.Event, progress: Any, **__: Any) -> Any:
+        for number in messages:
+            if stop.is_set():
+                break
+            progress(number)
+            await asyncio.sleep(0)
+        return sent()
+
+    def hear(number: Any) -> bool:
+        heard.append(number)
+        return bool(number == 3)
+
+    monkeypatch.setattr(run, "feed", feed)
+    asyncio.run(run._feed(range(100), "", 60.0, hear))  # type: ignore[arg-type]  # of a fake
+    assert heard == [0, 1, 2, 3]
 
 
 def test_a_whole_account_ends_with_0_and_says_so_in_json() -> None:

@@ -22,6 +22,7 @@ class Course(msgspec.Struct, kw_only=True):
         verify: answer of `vigil ledger verify`.
         reconcile: answer of `vigil ledger reconcile`.
         watching: what watching found; None of recorded patients, or without a whole day.
+        until: the milestone that was waited for; empty: none.
     """
 
     sent: dict[str, Any]
@@ -32,6 +33,12 @@ class Course(msgspec.Struct, kw_only=True):
     verify: dict[str, Any]
     reconcile: dict[str, Any]
     watching: Watched | None = None
+    until: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether that came which was waited for."""
+        return not self.until or self.until in self.milestones_s
 
     @property
     def adds_up(self) -> bool:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 def demo(  # noqa: PLR0913 - each is an option
     *,
     seconds: Annotated[float, typer.Option(min=5, help="How long patients stream in.")] = 180,
+    until: Annotated[
+        str, typer.Option(help="End the stream at a milestone: first-score, -alert or -signal.")
+    ] = "",
     source: Annotated[
         str, typer.Option(help="`ward` (simulated), or a file or folder of recorded patients.")
     ] = "ward",
@@ -54,10 +57,12 @@ def demo(  # noqa: PLR0913 - each is an option
 
     for file in filter(None, (json_file, report)):
         _refuse_no_folder(file)
+    milestone = milestone_of(until)
     # Ended from outside, it cleans up as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ward = source == "ward"
     stream = _ward(patients, seed, seconds, scenario) if ward else _recorded(Path(source))
+    stream = stream._replace(until=milestone)
     base = here()
     folder = base.root / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +75,17 @@ def demo(  # noqa: PLR0913 - each is an option
     if json_file:
         json_file.write_bytes(_json(course, source))
     raise typer.Exit(_outcome(course, run.home.logs))
+
+
+def milestone_of(until: str) -> str:
+    """Read the name of a milestone; raises BadParameter when there is none of that name."""
+    from services.cli.demo.listener import MILESTONES
+
+    named = until.replace("-", " ")
+    if named not in ("", *MILESTONES):
+        known = ", ".join(name.replace(" ", "-") for name in MILESTONES)
+        raise typer.BadParameter(f"no milestone {until!r}; there are {known}")
+    return named
 
 
 def _refuse_no_folder(file: Path | None) -> None:
@@ -111,8 +127,11 @@ def _json(course: "Course", source: str) -> bytes:
 
 
 def _outcome(course: "Course", logs: Path) -> ExitCode:
-    if course.adds_up:
+    if course.adds_up and course.reached:
         return ExitCode.OK
+    if course.adds_up:
+        sys.stderr.write(f"vigil: the {course.until} did not come; give it more --seconds\n")
+        return ExitCode.FINDING
     sys.stderr.write(
         f"vigil: the account does not add up; see the table\n  what to do: read {logs}\n"
     )

@@ -15,6 +15,7 @@ from services.runtime.kafka.reader import Reader
 from services.runtime.ports import Record
 
 TOPICS: Final = ["predictions.v1", "alerts.v1", "signals.v1"]
+MILESTONES: Final = ("first score", "first alert", "first signal")
 MICROSECONDS: Final = 1e6
 READ_S: Final = 0.05
 
@@ -35,7 +36,7 @@ class Listener:
         Args:
             options: of the cluster.
             schemas: the folder of the schemas.
-            told: hears of milestones: `first score`, `first alert`, `first signal`.
+            told: hears of each of MILESTONES, once.
         """
         self._codec, self._told = Codec(schemas), told
         self._reader = Reader(options, dict.fromkeys(partitions_of(options, TOPICS), 0))

@@ -13,7 +13,7 @@ from services.cli.demo.account import Course, percentiles
 from services.cli.demo.asking import Vigil
 from services.cli.demo.listener import Listener
 from services.cli.demo.play import Play
-from services.cli.demo.talk import Hear, Talk
+from services.cli.demo.talk import Talk
 from services.cli.demo.watching import Watched, watched
 from services.core.errors import CommandError
 from services.local.conditions import deaf_to_ctrl_c
@@ -33,11 +33,19 @@ ELSEWHERE: Final = ("KAFKA_", "CLICKHOUSE_", "VIGIL_SOURCES_FILE")
 
 
 class Stream(NamedTuple):
-    """Who streams in, the messages in order of their time, and what is played with them."""
+    """Who streams in, and how long.
+
+    Attributes:
+        name: of those who stream in.
+        messages: in order of their time.
+        play: what is played with them.
+        until: the milestone at which it ends, one of `listener.MILESTONES`; empty: with the time.
+    """
 
     name: str
     messages: Iterable[Message]
     play: Play | None = None
+    until: str = ""
 
 
 class Demo:
@@ -70,7 +78,7 @@ class Demo:
 
         Args:
             stream: who streams in.
-            seconds: how long.
+            seconds: how long, at most.
             report: where the page for clinical leadership goes.
 
         Raises:
@@ -128,6 +136,7 @@ class Demo:
             verify=verify,
             reconcile=reconcile,
             watching=watching,
+            until=stream.until,
         )
 
     def _report(self, vigil: Vigil, file: Path) -> None:
@@ -168,12 +177,18 @@ class Demo:
 
     def _stream(self, stream: Stream, seconds: float, environ: Mapping[str, str]) -> Sent:
         gateway = f"http://127.0.0.1:{environ['VIGIL_GATEWAY_PORT']}"
-        self._talk.say(f"{stream.name}, an hour of theirs in a second, for {seconds:.0f} s")
+        ends = (
+            f"until the {stream.until}, at most {seconds:.0f} s"
+            if stream.until
+            else (f"for {seconds:.0f} s")
+        )
+        self._talk.say(f"{stream.name}, an hour of theirs in a second, {ends}")
         with self._talk.streaming(seconds) as hear:
 
-            def heard(sent: Sent) -> None:
+            def heard(sent: Sent) -> bool:
                 self._sent = sent
                 hear(sent)
+                return stream.until in self._milestones
 
             return asyncio.run(_feed(stream.messages, gateway, seconds, heard))
 
@@ -182,18 +197,25 @@ class Demo:
         self._talk.say(f"{milestone} after {self._milestones[milestone]} s")
 
 
-async def _feed(messages: Iterable[Message], gateway: str, seconds: float, hear: Hear) -> Sent:
+async def _feed(
+    messages: Iterable[Message], gateway: str, seconds: float, hear: Callable[[Sent], bool]
+) -> Sent:
+    """Send until the time is over, or until who hears of the progress says that it is enough."""
     stop, interrupted = asyncio.Event(), asyncio.Event()
 
     def interrupt() -> None:
         interrupted.set()
         stop.set()
 
+    def progress(sent: Sent) -> None:
+        if hear(sent):
+            stop.set()
+
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupt)
     timer = loop.call_later(seconds, stop.set)
     try:
-        sent = await feed(messages, gateway, pace=Pace(speed=SPEED), stop=stop, progress=hear)
+        sent = await feed(messages, gateway, pace=Pace(speed=SPEED), stop=stop, progress=progress)
     finally:
         timer.cancel()
         loop.remove_signal_handler(signal.SIGINT)
