@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any, Final
 
 import msgspec
@@ -236,6 +236,11 @@ class Run:
             self.rows[key] = value
 
     @property
+    def patients(self) -> dict[bytes, bytes]:
+        """All that is known of every patient."""
+        return dict(self.task.dump())
+
+    @property
     def batches(self) -> list[PredictionBatch]:
         return [
             CODEC.decode(each.value or b"", PredictionBatch)
@@ -305,3 +310,39 @@ def first_difference(ours: Sequence[Any], theirs: Sequence[Any]) -> Any:
     """Give the first pair that differs, or None: a whole log would make a long message."""
     pairs = zip_longest(ours, theirs)
     return next((pair for pair in pairs if pair[0] != pair[1]), None)
+
+
+def ward_log(seed: int, hours: int = 30, patients: int = 5) -> list[Vitals]:
+    """A ward: monitors and labs, late, doubled and corrected, moves between units, ticks."""
+    random = np.random.default_rng(seed)
+    events: list[tuple[int, Vitals]] = []
+    for number in range(patients):
+        who = f"p{number}"
+        events.append((START, identified(who, START, age=50.0 + number, sex="female")))
+        for hour in range(hours):
+            at = START + hour * HOUR + int(random.integers(0, 60)) * MINUTE
+            values = {name: float(random.integers(70, 150)) for name in ("HR", "SBP", "Resp")}
+            values = {n: v for n, v in values.items() if random.random() < 0.8} or {"HR": 75.0}
+            encounter = person(f"{who}-{hour // 14}")
+            event = measured(who, at, values, encounter=encounter)
+            late = int(random.choice([0, 0, 0, 2, 7])) * HOUR
+            events.append((at + late, event))
+            if random.random() < 0.15:
+                events.append((at + late + MINUTE, event))
+            if random.random() < 0.2:
+                name = next(iter(values))
+                changed = measured(who, at, {name: 66.0}, version=2, encounter=encounter)
+                gone = retracted(who, at, [name], version=3, encounter=encounter)
+                events.append((at + HOUR, changed if random.random() < 0.5 else gone))
+            if random.random() < 0.1:
+                moved = admitted(who, at, f"{who}-{hour // 14}", unit=f"unit {hour % 3}")
+                events.append((at + 1, moved))
+    events += [(START + h * HOUR // 2, tick(START + h * HOUR // 2)) for h in range(2 * hours)]
+    end = START + hours * HOUR
+    events += [(end + h * HOUR, tick(end + h * HOUR)) for h in range(60)]
+    return [event for _, event in sorted(events, key=lambda pair: pair[0])]
+
+
+def cut(records: Sequence[Record], places: Sequence[int]) -> list[Sequence[Record]]:
+    edges = [0, *sorted(places), len(records)]
+    return [records[a:b] for a, b in pairwise(edges)]

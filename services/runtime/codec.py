@@ -67,6 +67,10 @@ class Codec:
         if not self._writers:
             raise FileNotFoundError(f"there are no schemas in {schemas / 'events'}")
 
+    def header_of(self, kind: type[msgspec.Struct]) -> bytes:
+        """Give the first HEADER_BYTES of every event of a kind that is written today."""
+        return self._writers[kind.__name__][0]
+
     def encode(self, event: msgspec.Struct) -> bytes:
         """Encode an event of `services.core.events` by today's schema."""
         header, schema = self._writers[type(event).__name__]

@@ -1,6 +1,5 @@
 """One consumed record on its way to a prediction, and the columns that a batch of them becomes."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -125,24 +124,27 @@ def _times(event: Vitals | None) -> tuple[int, int, int]:
 
 def _cohort_columns(entries: Sequence[Entry]) -> tuple[list[str], bytes]:
     places: dict[str, int] = {}
-    codes = [places.setdefault(label, len(places)) for e in entries for label in e.cohorts]
-    return list(places), packed(codes, "<u2")
+    rows: dict[tuple[str, ...], bytes] = {}
+    for entry in entries:
+        if entry.cohorts not in rows:
+            codes = [places.setdefault(label, len(places)) for label in entry.cohorts]
+            rows[entry.cohorts] = packed(codes, "<u2")
+    return list(places), b"".join([rows[entry.cohorts] for entry in entries])
 
 
 def _measured(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
-    """Bitmap per entry of the variables that its event measured, and their values packed."""
-    bitmaps, values = [], []
-    for entry in entries:
-        measured = _values_of(entry.event)
-        bitmaps.append(sum(1 << variable for variable in measured))
-        values += [measured[variable] for variable in sorted(measured)]
-    return packed(bitmaps, "<u8"), packed(values, "<f8")
+    """Bitmap per entry of the variables that its event measured, and their values packed.
 
-
-def _values_of(event: Vitals | None) -> dict[int, float]:
-    """Variable to value of an observation; of two of one variable the later in the message."""
-    if event is None or event.kind is not Kind.OBSERVATION:
-        return {}
-    values = np.frombuffer(event.values, "<f8").tolist()
-    columns = zip(event.variables, values, strict=True)
-    return {v: value for v, value in columns if v < len(VARIABLES) and not math.isnan(value)}
+    Of two of one variable in a message it is the later.
+    """
+    told = [e.event if e.event and e.event.kind is Kind.OBSERVATION else None for e in entries]
+    many = np.array([len(event.variables) if event else 0 for event in told])
+    variables = np.frombuffer(b"".join([e.variables for e in told if e]), np.uint8).astype(int)
+    values = np.frombuffer(b"".join([e.values for e in told if e]), "<f8")
+    table = np.full((len(entries), len(VARIABLES)), np.nan)
+    known = (variables < len(VARIABLES)) & ~np.isnan(values)
+    rows = np.repeat(np.arange(len(entries)), many)
+    table[rows[known], variables[known]] = values[known]
+    measured = ~np.isnan(table)
+    bits = measured @ (1 << np.arange(len(VARIABLES), dtype=np.uint64))
+    return packed(bits, "<u8"), packed(table[measured], "<f8")

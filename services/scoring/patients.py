@@ -30,6 +30,7 @@ FORMER: Final = 8
 """So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
 LEVEL: Final = 1
+STAMP_BYTES: Final = 8
 _COLUMNS: Final = ("at", "version", "flags", "variable", "value")
 
 
@@ -59,10 +60,15 @@ class PatientRow(msgspec.Struct, array_like=True):
 
 
 class Patient:
-    """A patient in an encounter: history, who they are, and what the policy remembers."""
+    """A patient in an encounter: history, who they are, and what the policy remembers.
+
+    `stamp` is the number of the last leaf of the journal that the patient's row includes, and
+    `written` what the changelog knows of the policy.
+    """
 
     __slots__ = (
-        *("demographics", "encounter", "former", "heard_at", "history", "policy", "stay"),
+        *("cohorts", "demographics", "encounter", "former", "heard_at", "history", "policy"),
+        *("stamp", "stay", "written"),
     )
 
     def __init__(self, history: History) -> None:
@@ -73,6 +79,9 @@ class Patient:
         self.demographics: Demographics | None = None
         self.stay: Stay | None = None
         self.policy: PolicyState = FRESH
+        self.written = FRESH
+        self.stamp = 0
+        self.cohorts = cohorts_of(None, None)
 
     @property
     def unit(self) -> str:
@@ -84,10 +93,6 @@ class Patient:
         """Whether the encounter is known to be over."""
         return self.stay is not None and self.stay.status in FINISHED
 
-    def cohorts(self) -> tuple[str, ...]:
-        """The patient's cohort in every dimension."""
-        return cohorts_of(self.demographics, self.stay)
-
     def person(self) -> tuple[float, float]:
         """Age in years and sex (0 female, 1 male) as the model takes them; NaN is unknown."""
         who = self.demographics
@@ -96,17 +101,25 @@ class Patient:
         age = float("nan") if who.age is None else who.age
         return age, SEX.get(who.sex or "", float("nan"))
 
-    def identify(self) -> None:
-        """Let the features know who the patient is."""
+    def identify(self, demographics: Demographics | None) -> None:
+        """Learn who the patient is."""
+        self.demographics = demographics
         age, sex = self.person()
         self.history.identify(age=age, sex=sex)
+        self.cohorts = cohorts_of(self.demographics, self.stay)
+
+    def move(self, stay: Stay | None) -> None:
+        """Learn where the patient is."""
+        self.stay = stay
+        self.cohorts = cohorts_of(self.demographics, self.stay)
 
     def enter(self, encounter: bytes) -> None:
         """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
         if self.encounter:
             self.former = [*self.former, self.encounter][-FORMER:]
         self.former = [each for each in self.former if each != encounter]
-        self.encounter, self.stay = encounter, None
+        self.encounter = encounter
+        self.move(None)
         self.history.clear()
 
     def forgettable(self, watermark: int) -> bool:
@@ -117,8 +130,13 @@ class Patient:
             return self.heard_at < watermark - FORGET_UNMEASURED_AFTER
         return self.history.head < watermark - FORGET_AFTER
 
+    def whole(self, stamp: int) -> bytes:
+        """Write the patient as a row of the changelog, which includes all up to a leaf."""
+        self.stamp, self.written = stamp, self.policy
+        return stamp.to_bytes(STAMP_BYTES, "little") + self.pack()
+
     def pack(self) -> bytes:
-        """Write the patient as a row of the changelog."""
+        """Write all that is known of the patient; the same bytes whatever was restarted."""
         rows, past = self.history.rows, self.history.past
         shares = np.zeros(len(rows), np.bool)
         shares[1:] = rows["id"][1:] == rows["id"][:-1]
@@ -144,13 +162,14 @@ class Patient:
     @classmethod
     def unpack(cls, data: bytes, slots: Slots) -> "Patient":
         """Read a row of the changelog."""
-        row = msgspec.msgpack.decode(data, type=PatientRow)
+        row = msgspec.msgpack.decode(data[STAMP_BYTES:], type=PatientRow)
         patient = cls(History(slots))
         patient.encounter, patient.former = row.encounter, row.former
         patient.heard_at = row.heard_at
-        patient.demographics, patient.stay, patient.policy = row.demographics, row.stay, row.policy
+        patient.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
+        patient.policy, patient.written, patient.stay = row.policy, row.policy, row.stay
+        patient.identify(row.demographics)
         _fill(patient.history, row)
-        patient.identify()
         return patient
 
 

@@ -5,9 +5,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from services.core.errors import Reason, Refusal
+from services.core.errors import Refusal
 from services.core.events import (
-    PSEUDONYM_BYTES,
     Alert,
     Cause,
     Contribution,
@@ -24,6 +23,7 @@ from services.scoring.course import KEY as CUT_OVERS
 from services.scoring.course import Course
 from services.scoring.crew import Crew, Helm
 from services.scoring.entries import ABSENT_PERSON, Entry, batch_of
+from services.scoring.journal import Journal
 from services.scoring.outputs import (
     alert_output,
     dead_letter,
@@ -35,10 +35,9 @@ from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
+from services.scoring.wire import Wire
 
 BATCH: Final = 512
-FARTHEST: Final = 62_135_596_800_000_000
-"""The year 1, and as far the other way, µs: no calendar of ours begins before it."""
 
 Told = Callable[[Sequence[Entry], Sequence[Alert], PredictionBatch], None]
 
@@ -62,7 +61,8 @@ class Scoring:
 
     def __init__(self, partition: int, scorer: Scorer) -> None:
         self._partition, self._scorer = partition, scorer
-        self._ward, self._watermark = Ward(), Watermark()
+        self._wire, self._ward, self._watermark = Wire(scorer.codec), Ward(), Watermark()
+        self._journal = Journal(self._ward, self._wire)
         self._snapshots, self._hour_began = Snapshots(0), False
         self._course = Course()
         self._crew: Crew | None = None
@@ -76,16 +76,23 @@ class Scoring:
         elif key == CUT_OVERS:
             self._course.load(value)
         else:
-            self._ward.load(key, value)
+            self._journal.load(key, value)
 
     def changes(self) -> Iterable[Row]:
-        """Give the rows of the patients, of the ticks and of the cut-overs that changed."""
-        yield from self._ward.changes()
+        """Give the rows of what happened to patients, of ticks and of cut-overs that changed."""
+        self._journal.settle()
+        yield from self._journal.changes()
         yield from self._watermark.changes()
         yield from self._course.changes()
 
+    def dump(self) -> list[tuple[bytes, bytes]]:
+        """Give all that is known of every patient; a restart changes no byte of it."""
+        self._journal.settle()
+        return sorted((name, patient.pack()) for name, patient in self._ward.patients.items())
+
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Score records in order; one batch message per model and 1 to 512 of them."""
+        self._journal.settle()
         done = 0
         while done < len(records):
             some = records[done : done + BATCH]
@@ -113,7 +120,7 @@ class Scoring:
 
     def _entry(self, record: Record) -> Entry:
         try:
-            event = _sound(self._scorer.codec.decode(record.value or b"", Vitals))
+            event = self._wire.event(record.value or b"")
         except Refusal as refusal:
             return Entry(
                 offset=record.offset,
@@ -129,6 +136,7 @@ class Scoring:
                 as_of=event.measured_at,
                 watermark=self._watermark.now,
             )
+        self._journal.happened(event.pseudonym, record.value or b"")
         return self._patient_entry(record.offset, event)
 
     def _patient_entry(self, offset: int, event: Vitals) -> Entry:
@@ -143,7 +151,7 @@ class Scoring:
             cause=applied.cause,
             encounter=event.encounter or patient.encounter or ABSENT_PERSON,
             unit=patient.unit,
-            cohorts=patient.cohorts(),
+            cohorts=patient.cohorts,
             as_of=as_of,
             revised_at=applied.revised_at,
             ended=applied.ended,
@@ -163,7 +171,8 @@ class Scoring:
         alerts = self._alert(entries, owners, crew)
         now = self._watermark.now
         if self._hour_began and now is not None:
-            self._ward.evict(now)
+            for pseudonym in self._ward.evict(now):
+                self._journal.forgot(pseudonym)
         for share in shares:
             yield from self._written(share, now if share is shares[-1] else before)
         for alert in alerts:
@@ -176,12 +185,28 @@ class Scoring:
         self._shares = {share.steady: share for share in owners}
         alerts: list[Alert] = []
         for entry, share in zip(entries, owners, strict=True):
+            if self._is_quiet(entry, share):
+                continue
             alerting = self._alerting.get(share.steady) or self._alerting_of(share)
             steps = list(alerting.step(entry))
             if steps and share.engine.model.role is Role.SHOWN:
                 share.alerts += steps
                 alerts += steps
         return alerts
+
+    def _is_quiet(self, entry: Entry, share: Share) -> bool:
+        """Tell whether the policy has nothing to say of an entry, as of most.
+
+        A score below the threshold, of a patient of whom the policy remembers nothing that it
+        could change, changes nothing.
+        """
+        event = entry.event
+        if event is None or entry.disposition is not Disposition.SCORED:
+            return False
+        entry.threshold = threshold = share.threshold_in(entry.unit)
+        state = self._ward.patients[event.pseudonym].policy
+        dormant = state.alert is None and state.streak == 0
+        return dormant and entry.score < threshold and not (entry.ended or entry.discharged)
 
     def _alerting_of(self, share: Share) -> Alerting:
         engine, steady = share.engine, share.steady
@@ -214,25 +239,6 @@ class Scoring:
             )
             for name, value, contribution in found
         ]
-
-
-def _sound(event: Vitals) -> Vitals:
-    """Hold the names, columns and times of an event to what the rest takes for granted.
-
-    Raises:
-        Refusal: a name or a column is too short or too long (AVRO_SYNTAX), or a time lies beyond
-            every calendar (NUM_RANGE).
-    """
-    if max(abs(event.measured_at), abs(event.received_at)) > FARTHEST:
-        raise Refusal(Reason.NUM_RANGE, "measured_at")
-    many = len(event.variables)
-    lengths = (len(event.values), len(event.flags), len(event.ids), len(event.versions))
-    if lengths != (8 * many, 2 * many, 8 * many, 8 * many):
-        raise Refusal(Reason.AVRO_SYNTAX, "columns")
-    names = (0,) if event.kind is Kind.TICK else (PSEUDONYM_BYTES,)
-    if len(event.pseudonym) not in names or len(event.encounter) not in (0, PSEUDONYM_BYTES):
-        raise Refusal(Reason.AVRO_SYNTAX, "pseudonym")
-    return event
 
 
 def _new_hour(before: int | None, after: int | None) -> bool:

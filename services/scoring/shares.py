@@ -34,6 +34,13 @@ class Share:
     entries: list[Entry] = field(default_factory=list)
     inputs: Floats = field(default_factory=lambda: NOBODY)
     alerts: list[Alert] = field(default_factory=list)
+    _thresholds: dict[str, float] = field(default_factory=dict)
+
+    def threshold_in(self, unit: str) -> float:
+        """Give what the policy says, asked once per unit."""
+        if unit not in self._thresholds:
+            self._thresholds[unit] = self.engine.policy.threshold_in(unit)
+        return self._thresholds[unit]
 
 
 class Snapshots:

@@ -1,10 +1,8 @@
 """All patients of a partition: events change them, in order, and what changed is remembered."""
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from services.core.events import Cause, Disposition, Kind, Stay, Vitals
-from services.runtime.ports import Row
 from services.scoring.history import History
 from services.scoring.patients import OPEN, SILENCE, Patient, synthetic_encounter
 from services.scoring.readings import (
@@ -46,20 +44,18 @@ class Ward:
         self.patients: dict[bytes, Patient] = {}
         self._changed: dict[bytes, None] = {}
 
-    def load(self, pseudonym: bytes, row: bytes | None) -> None:
-        """Take a row of the changelog; None deletes the patient."""
+    def load(self, pseudonym: bytes, row: bytes | None) -> int:
+        """Take a whole row; None deletes the patient. Gives the number that the row includes."""
+        self.forget(pseudonym)
         if row is None:
-            self._forget(pseudonym)
-        else:
-            self._forget(pseudonym)
-            self.patients[pseudonym] = Patient.unpack(row, self.slots)
+            return 0
+        patient = self.patients[pseudonym] = Patient.unpack(row, self.slots)
+        return patient.stamp
 
-    def changes(self) -> Iterable[Row]:
-        """Give the row of each patient that changed since the last call."""
+    def changed(self) -> list[bytes]:
+        """Name the patients who changed or were forgotten since the last call."""
         changed, self._changed = self._changed, {}
-        for pseudonym in changed:
-            patient = self.patients.get(pseudonym)
-            yield pseudonym, patient.pack() if patient else None
+        return list(changed)
 
     def touched(self, pseudonym: bytes) -> None:
         """Note that a patient changed outside `apply`, as by the policy."""
@@ -80,23 +76,25 @@ class Ward:
             case _:
                 return self._measure(patient, event)
 
-    def evict(self, watermark: int) -> None:
-        """Forget patients of whom nothing can matter any more."""
+    def evict(self, watermark: int) -> list[bytes]:
+        """Forget patients of whom nothing can matter any more, and name them."""
         # In an order that does not tell who was heard first: a restart does not know.
-        for pseudonym in sorted(p for p, of in self.patients.items() if of.forgettable(watermark)):
-            self._forget(pseudonym)
-            self._changed[pseudonym] = None
+        gone = sorted(p for p, of in self.patients.items() if of.forgettable(watermark))
+        for pseudonym in gone:
+            self.forget(pseudonym)
+        return gone
 
-    def _forget(self, pseudonym: bytes) -> None:
+    def forget(self, pseudonym: bytes) -> None:
+        """Forget a patient, if there is one of that name."""
         patient = self.patients.pop(pseudonym, None)
         if patient is not None:
             patient.history.end()
+            self._changed[pseudonym] = None
 
     def _identify(self, patient: Patient, event: Vitals) -> Applied:
         if event.demographics is None:
             return Applied(*NOTHING)
-        patient.demographics = event.demographics
-        patient.identify()
+        patient.identify(event.demographics)
         return Applied(Disposition.STATE_ONLY)
 
     def _admit(self, patient: Patient, event: Vitals) -> Applied:
@@ -107,7 +105,7 @@ class Ward:
             if event.stay.status not in OPEN or _began_before(event.stay, patient.stay):
                 return Applied(*NOTHING)
             patient.enter(event.encounter)
-        patient.stay = event.stay
+        patient.move(event.stay)
         return Applied(Disposition.STATE_ONLY, ended=moved or patient.discharged)
 
     def _measure(self, patient: Patient, event: Vitals) -> Applied:

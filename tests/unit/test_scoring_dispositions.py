@@ -388,9 +388,9 @@ def test_a_watermark_never_goes_back_and_survives_a_restart(ticks: list[tuple[st
 
 def test_patients_are_forgotten_two_days_after_their_last_measurement() -> None:
     run = Run(scorer(POLICY)).hand(log([HR, tick(START + 48 * HOUR)]))
-    assert person("p") in run.rows
+    assert person("p") in run.patients
     run.hand(log([tick(START + 49 * HOUR)], first=100))
-    assert person("p") not in run.rows
+    assert person("p") not in run.patients
 
 
 def test_an_open_alert_keeps_its_patient() -> None:
@@ -398,14 +398,14 @@ def test_an_open_alert_keeps_its_patient() -> None:
     policy = msgspec.structs.replace(policy, abstain=Abstain(min_vitals=1))
     high = measured("p", START, {"HR": 190})
     run = Run(scorer(policy)).hand(log([high, tick(START + 60 * HOUR)]))
-    assert person("p") in run.rows
+    assert person("p") in run.patients
     run.hand(log([tick(START + 101 * HOUR)], first=100))
     assert [alert.step for alert in run.alerts] == [Step.RAISED, Step.CLEARED]
-    assert person("p") not in run.rows
+    assert person("p") not in run.patients
 
 
 def test_somebody_who_was_never_measured_is_remembered_for_a_month() -> None:
     run = Run().hand(log([identified("p", START, age=50.0), tick(START + 29 * 24 * HOUR)]))
-    assert person("p") in run.rows
+    assert person("p") in run.patients
     run.hand(log([tick(START + 31 * 24 * HOUR)], first=100))
-    assert person("p") not in run.rows
+    assert person("p") not in run.patients

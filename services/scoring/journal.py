@@ -1,0 +1,166 @@
+"""The changelog of the patients: whole rows now and then, and between them what happened.
+
+Each transaction adds one leaf, which holds the messages themselves: what they do to a patient is a
+function of the patient and of them, so they can be done again. A patient is written whole when the
+leaf that holds their oldest message since the last whole row is about to be taken out of the ring;
+its key is then free for another leaf. So compaction keeps one row per patient and one per key of
+the ring, and a transaction costs one record where it would else cost one for each patient.
+
+A row of a patient begins with the number of the last leaf that it includes; on a restore only
+later ones are done again.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from services.core.events import PSEUDONYM_BYTES
+from services.core.policy import PolicyState
+from services.runtime.ports import Row
+from services.scoring.ward import Ward
+from services.scoring.wire import Wire
+
+KEY: Final = b"leaf-"
+KEYS: Final = 4096
+"""Leaves of one partition; the key of one is its number modulo these."""
+MESSAGES: Final = 16_384
+"""So many messages are done again on a restore, at most; about 7 MB of a partition."""
+LEAF_BYTES: Final = 512 << 10
+LARGEST: Final = 256 << 10
+"""After a longer message its patient is written whole: no record may pass the topic's limit."""
+
+
+class Leaf(msgspec.Struct, array_like=True, frozen=True):
+    """What happened in a transaction, or in a part of it.
+
+    Attributes:
+        number: counts from 1.
+        steps: messages as they were consumed, and pseudonyms of patients who were forgotten.
+        policies: what the policy remembers, in the end, of the patients of whom that changed.
+    """
+
+    number: int
+    steps: list[bytes]
+    policies: dict[bytes, PolicyState]
+
+
+class Journal:
+    """Writes and restores the patients of one partition."""
+
+    def __init__(self, ward: Ward, wire: Wire) -> None:
+        self._ward, self._wire = ward, wire
+        self._number = 0
+        self._settled, self._read = True, dict[bytes, Leaf]()
+        self._steps: list[tuple[bytes, bytes]] = []
+        self._whole: set[bytes] = set()
+        self._ring: deque[tuple[int, list[bytes]]] = deque()
+        self._messages = 0
+
+    def load(self, key: bytes, row: bytes | None) -> None:
+        """Take a row of the changelog, a leaf's or a patient's; `settle` before any use."""
+        self._settled = False
+        if not key.startswith(KEY):
+            number = self._ward.load(key, row)
+            self._number = max(self._number, number)
+        elif row is None:
+            self._read.pop(key, None)
+        else:
+            self._read[key] = msgspec.msgpack.decode(row, type=Leaf)
+
+    def settle(self) -> None:
+        """Do again what no whole row includes; does nothing the second time."""
+        if self._settled:
+            return
+        leaves, self._settled, self._read = self._read.values(), True, {}
+        for leaf in sorted(leaves, key=lambda each: each.number):
+            self._keep(leaf.number, [*self._again(leaf)])
+        self._ward.changed()
+
+    def happened(self, pseudonym: bytes, message: bytes) -> None:
+        """Note a message that was applied."""
+        if len(message) > LARGEST:
+            self._whole.add(pseudonym)
+        else:
+            self._steps.append((pseudonym, message))
+
+    def forgot(self, pseudonym: bytes) -> None:
+        """Note that a patient was forgotten."""
+        self._steps.append((pseudonym, pseudonym))
+
+    def changes(self) -> Iterable[Row]:
+        """Give the rows of what happened since the last call."""
+        patients, changed = self._ward.patients, self._ward.changed()
+        policies = dict(self._policies(changed))
+        yield from ((name, None) for name in changed if name not in patients)
+        if self._steps or policies:
+            yield from self._leaves(policies)
+        due = self._whole | set(self._retired())
+        self._whole = set()
+        for name in sorted(due & patients.keys()):
+            yield name, patients[name].whole(self._number)
+
+    def _policies(self, changed: Iterable[bytes]) -> Iterator[tuple[bytes, PolicyState]]:
+        for name in changed:
+            patient = self._ward.patients.get(name)
+            if patient is not None and patient.policy != patient.written:
+                patient.written = patient.policy
+                yield name, patient.policy
+
+    def _leaves(self, policies: dict[bytes, PolicyState]) -> Iterator[Row]:
+        steps, self._steps = self._steps, []
+        for some, last in _parts(steps):
+            self._number += 1
+            known = policies if last else {}
+            leaf = Leaf(self._number, [step for _, step in some], known)
+            self._keep(leaf.number, [*(name for name, _ in some), *known])
+            yield KEY + b"%d" % (self._number % KEYS), msgspec.msgpack.encode(leaf)
+
+    def _keep(self, number: int, names: list[bytes]) -> None:
+        self._number = max(self._number, number)
+        self._ring.append((number, names))
+        self._messages += len(names)
+
+    def _retired(self) -> Iterator[bytes]:
+        """Take leaves out of the ring, and name whom no row includes that is as late as they."""
+        while len(self._ring) >= KEYS or self._messages > MESSAGES:
+            number, names = self._ring.popleft()
+            self._messages -= len(names)
+            for name in names:
+                patient = self._ward.patients.get(name)
+                if patient is not None and patient.stamp < number:
+                    yield name
+
+    def _again(self, leaf: Leaf) -> Iterator[bytes]:
+        """Do a leaf again, and name its patients."""
+        for step in leaf.steps:
+            if len(step) == PSEUDONYM_BYTES:
+                if self._is_behind(step, leaf.number):
+                    self._ward.forget(step)
+                continue
+            event = self._wire.event(step)
+            if self._is_behind(event.pseudonym, leaf.number):
+                self._ward.apply(event)
+            yield event.pseudonym
+        for name, policy in leaf.policies.items():
+            patient = self._ward.patients.get(name)
+            if patient is not None and patient.stamp < leaf.number:
+                patient.policy = patient.written = policy
+            yield name
+
+    def _is_behind(self, name: bytes, number: int) -> bool:
+        patient = self._ward.patients.get(name)
+        return patient is None or patient.stamp < number
+
+
+def _parts(steps: list[tuple[bytes, bytes]]) -> Iterator[tuple[list[tuple[bytes, bytes]], bool]]:
+    """Cut steps into parts of LEAF_BYTES at most, and say which is the last; one at least."""
+    part, size = list[tuple[bytes, bytes]](), 0
+    for step in steps:
+        if size + len(step[1]) > LEAF_BYTES:
+            yield part, False
+            part, size = [], 0
+        part.append(step)
+        size += len(step[1])
+    yield part, True
