@@ -1,8 +1,10 @@
 """What holds for every command, the README and every package that is installed to run."""
 
+import math
 import re
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, metadata
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import metadata as metadata_of
 from typing import Any
 
 import pytest
@@ -11,7 +13,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from services.cli.main import app
+from services.core import metrics
+from services.core.baseline import VITAL_FEATURES
+from services.core.errors import Reason
+from services.core.events import Cause
+from services.core.measures import MEASURES
 from services.local.home import REPO
+from services.runtime.topics.files import read_topics
 
 REPORTS_NOTHING = {"up", "down", "logs"}
 """They talk to people alone."""
@@ -86,7 +94,7 @@ def needed() -> Iterator[str]:
 
 
 def license_of(name: str) -> str:
-    told = metadata(name)
+    told = metadata_of(name)
     fields = ("License-Expression", "License")
     short = [told[field].partition("\n")[0] for field in fields if field in told]
     classes = told.get_all("Classifier") or []
@@ -101,3 +109,22 @@ def test_what_runs_beside_us_has_a_license_that_goes_with_ours(name: str) -> Non
         pytest.skip(reason=f"{name} is not needed on this system")
     assert ACCEPTED.search(said), said
     assert not REFUSED.search(said), said
+
+
+def test_no_service_shows_more_than_five_thousand_series_at_twenty_wards() -> None:
+    """Counted as if one service had every metric with all that its labels can be."""
+    wards, groups, topics = 20, 20 + 30, len(read_topics(REPO / "schemas"))
+    values = {"service": 1, "topic": topics, "partition": 12, "unit": wards + 1, "model": 1}
+    values |= {"version": 3, "outcome": 8, "reason": max(len(Cause), len(MEASURES))}
+    drifting = len(VITAL_FEATURES) * (1 + wards) + (len(MEASURES) - 1) * (1 + groups)
+    shown = {"open_signals": 2 * drifting, "dead_letters_total": len(Reason)}
+    for kind in (metrics.COUNTERS, metrics.GAUGES, metrics.HISTOGRAMS):
+        for name, metric in kind.items():
+            if name not in shown:
+                each = len(metric.buckets) + 3 if metric.buckets else 1
+                shown[name] = each * math.prod(values[label] for label in metric.labels)
+    assert sum(shown.values()) <= 5000, shown
+
+
+def test_no_label_grows_with_patients() -> None:
+    assert not {"patient", "encounter", "pseudonym", "stay", "alert"} & set(metrics.LABELS)
