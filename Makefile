@@ -12,6 +12,7 @@ setup: .venv/.ready
 
 .venv/.ready: pyproject.toml requirements/all.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vigil needs Python 3.11 or later: make setup PYTHON=python3.11")'
+	@echo "installing into .venv: about 1 GB, a minute or two"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/all.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

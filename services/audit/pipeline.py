@@ -25,6 +25,7 @@ from services.runtime.telemetry.progress import Progress
 from services.runtime.topics.files import Topic
 
 POLL_S: Final = 0.1
+GATHER_S: Final = 0.2
 HEARD_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 60.0
 """How often what was verified is shown anew."""
@@ -110,7 +111,8 @@ def resume(
         held=held_beyond(store, chains, known),
         decode=codec.decode,
     )
-    return Reader(options, _first_offsets(options, chains, known)), recorder
+    first = _first_offsets(options, chains, known)
+    return Reader(options, first, gather_s=GATHER_S), recorder
 
 
 def _first_offsets(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from services.cli.changing import PATIENCE_S, TOPIC, Asked, write
 from services.cli.consent import DryRun, Yes, ask
 from services.core.errors import CommandError
 from services.core.faults import Fault
@@ -20,9 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 Seed = Annotated[int, typer.Option(help="Of the draws; the same seed gives the same file.")]
 
-TOPIC: Final = "changes.v1"
 SUBJECT: Final = "baseline/site"
-PATIENCE_S: Final = 10.0
 
 
 @app.command()
@@ -96,8 +95,7 @@ def use(  # noqa: PLR0913 - each is an option
     from services.core.baseline import encode
     from services.core.events import Change
 
-    if not all(text.strip() for text in (requested_by, approved_by, reason)):
-        raise typer.BadParameter("who asks, who approves and why must be said")
+    Asked(requested_by, approved_by, reason).checked()
     baseline = read(file)
     change = Change(
         change_id=str(uuid.uuid4()),
@@ -207,20 +205,11 @@ def _latest() -> str:
     return digest
 
 
-def _publish(change: Any) -> None:
-    from services.core.errors import Retry
+def _publish(change: "Change") -> None:
     from services.runtime.codec import Codec
-    from services.runtime.kafka.publisher import Publisher
-    from services.runtime.ports import Output
     from services.runtime.settings import KafkaSettings, ServiceSettings
 
-    value = Codec(ServiceSettings().schemas).encode(change)
-    written: list[bool] = []
-    publisher = Publisher(KafkaSettings().client_options())
-    publisher.reach(TOPIC, PATIENCE_S)
-    publisher.send(Output(TOPIC, change.subject.encode(), value, 0), written.append)
-    if publisher.flush(PATIENCE_S) or written != [True]:
-        raise Retry(f"Kafka: it is not known whether {TOPIC} took the change")
+    write(change, KafkaSettings().client_options(), Codec(ServiceSettings().schemas))
 
 
 def _refused(what: str) -> CommandError:

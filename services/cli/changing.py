@@ -12,6 +12,7 @@ from services.core.faults import Fault
 if TYPE_CHECKING:
     from services.core.events import Change
     from services.core.lineup import History, Proposal
+    from services.runtime.codec import Codec
     from services.runtime.kafka.client import Options
 
 RequestedBy = Annotated[str, typer.Option(help="Who asks for it.")]
@@ -55,17 +56,7 @@ class Log:
             CommandError: somebody else's came in between, so that nothing was changed.
             Retry: Kafka does not say whether it was written.
         """
-        from services.core.errors import Retry
-        from services.runtime.kafka.publisher import Publisher
-        from services.runtime.ports import Output
-
-        written: list[bool] = []
-        publisher = Publisher(self._options)
-        publisher.reach(TOPIC, PATIENCE_S)
-        output = Output(TOPIC, change.subject.encode(), self._codec.encode(change), 0)
-        publisher.send(output, written.append)
-        if publisher.flush(PATIENCE_S) or written != [True]:
-            raise Retry(f"Kafka: it is not known whether {TOPIC} took the change")
+        write(change, self._options, self._codec)
         self.history = self._read()
         if change.change_id not in self.history.taken:
             what = "Somebody else's change came first, and this one was not taken."
@@ -90,6 +81,21 @@ class Log:
             except Refusal:
                 continue  # as scoring does
         return found
+
+
+def write(change: "Change", options: "Options", codec: "Codec") -> None:
+    """Write any change; raises Retry when Kafka does not say whether it did."""
+    from services.core.errors import Retry
+    from services.runtime.kafka.publisher import Publisher
+    from services.runtime.ports import Output
+
+    written: list[bool] = []
+    publisher = Publisher(options)
+    publisher.reach(TOPIC, PATIENCE_S)
+    output = Output(TOPIC, change.subject.encode(), codec.encode(change), 0)
+    publisher.send(output, written.append)
+    if publisher.flush(PATIENCE_S) or written != [True]:
+        raise Retry(f"Kafka: it is not known whether {TOPIC} took the change")
 
 
 def change_of(

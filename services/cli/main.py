@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "evaluate": ("services.cli.evaluate:evaluate", "Measure a bundle on recorded stays."),
     "robustness": ("services.cli.robustness:robustness", "What models lose elsewhere."),
     "models": ("services.cli.models:app", "Which models score; put others in their place."),
+    "policy": ("services.cli.policy:app", "When a score becomes an alert; change the rules."),
     "ledger": ("services.cli.ledger:app", "Prove the ledger, account for every offset."),
     "recompute": ("services.cli.recompute:recompute", "Compute live metrics anew and compare."),
     "drift": ("services.cli.drift:app", "What windows say of the inputs, and why."),

@@ -1,45 +1,45 @@
 """`vigil models`: which models score, and how people put others in their place."""
 
 import sys
-from pathlib import Path
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from services.cli.changing import ApprovedBy, Asked, Log, Reason, RequestedBy, change_of
 from services.cli.consent import DryRun, Yes, ask
-from services.core.errors import CommandError, ExitCode, Refusal
+from services.core.errors import CommandError, ExitCode
 from services.core.faults import Fault
-from services.core.lineup import (
-    DEPLOYMENT,
-    History,
-    LineUp,
-    Part,
-    Proposal,
-    Seat,
-    Standing,
-    seated,
-    withdrawn,
-)
 
 if TYPE_CHECKING:
-    from services.runtime.bundle import Bundle
+    from services.core.events import Change
+    from services.core.lineup import Proposal
+
+
+class Role(StrEnum):
+    """The parts that a model can have."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
 
 app = typer.Typer(help="Which models score, and for whom.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Named = Annotated[str, typer.Argument(help="A bundle's folder, or name/version of VIGIL_MODELS.")]
 
-UNCHANGED: Final = "the bundle that scoring was started with"
+DEPLOYMENT: Final = "deployment"
 
 
 @app.command("list")
 def list_(*, json: Json = False) -> None:
     """Show what shall score, since when and by whom; exit code 1 if scoring differs."""
+    from services.cli.deployment import UNCHANGED, at_work, known, row_of
     from services.cli.moment import shown
 
     history, loaded = Log().history, at_work()
-    rows = [_row(history, part, seat, loaded) for part, seat in history.now.seats()]
-    differs = loaded is not None and not {_known(row) for row in rows} <= loaded
+    rows = [row_of(history, part, seat, loaded) for part, seat in history.now.seats()]
+    differs = loaded is not None and not {known(row) for row in rows} <= loaded
     if json:
         told = None if loaded is None else [list(each) for each in sorted(loaded)]
         _print_json("list", {"models": rows, "share": history.now.share, "scoring": told})
@@ -47,7 +47,7 @@ def list_(*, json: Json = False) -> None:
         if history.now.champion is None:
             print(f"champion  {UNCHANGED}")
         for row in rows:
-            share = f" {history.now.share} %" if row["role"] == Part.CANARY else ""
+            share = f" {history.now.share} %" if row["role"] == Role.CANARY else ""
             print(f"{row['role']}{share}  {row['name']} {row['version']}  {row['digest'][:12]}")
             print(f"  since {shown(row['since'])} by {row['requested_by']}: {row['reason']}")
             print(f"  approved by {row['approved_by']}, policy {row['policy']}, {_said(row)}")
@@ -59,6 +59,8 @@ def list_(*, json: Json = False) -> None:
 @app.command()
 def check(bundle: Named, *, json: Json = False) -> None:
     """Hold a bundle to everything that it takes to be put into use."""
+    from services.cli.deployment import ready
+
     loaded = ready(bundle)
     told = {"name": loaded.name, "version": loaded.version, "digest": loaded.digest}
     if json:
@@ -71,7 +73,7 @@ def check(bundle: Named, *, json: Json = False) -> None:
 def deploy(  # noqa: PLR0913 - each is an answer of the person at the terminal
     bundle: Named,
     *,
-    role: Annotated[Part, typer.Option(help="champion, canary or shadow.")],
+    role: Annotated[Role, typer.Option(help="champion, canary or shadow.")],
     share: Annotated[int, typer.Option(min=0, max=99, help="Per cent, for a canary.")] = 0,
     requested_by: RequestedBy,
     approved_by: ApprovedBy,
@@ -81,15 +83,18 @@ def deploy(  # noqa: PLR0913 - each is an answer of the person at the terminal
     json: Json = False,
 ) -> None:
     """Put a model into use: a change that is kept for ever, and that scoring takes up at once."""
+    from services.cli.deployment import proposed, ready
+    from services.core.lineup import Part, Seat
+
     asked = Asked(requested_by, approved_by, reason).checked()
-    if (role is Part.CANARY) != (share > 0):
+    if (role is Role.CANARY) != (share > 0):
         raise typer.BadParameter("a canary, and nothing else, has a --share of 1 to 99")
     loaded = ready(bundle)
     seat = Seat(name=loaded.name, version=loaded.version, digest=loaded.digest)
     log = Log()
-    held = dict(log.history.now.seats()).get(role)
-    proposal = _proposed(log.history, seat, role, share)
-    before = held.digest if held and role is not Part.SHADOW else ""
+    held = dict(log.history.now.seats()).get(Part(role))
+    proposal = proposed(log.history, seat, Part(role), share)
+    before = held.digest if held and role is not Role.SHADOW else ""
     change = change_of(
         proposal, asked, kind=DEPLOYMENT, subject=f"model/{role}", before=before, after=seat.digest
     )
@@ -109,6 +114,8 @@ def withdraw(  # noqa: PLR0913 - as above
     json: Json = False,
 ) -> None:
     """Take a canary or a shadow out of use."""
+    from services.core.lineup import Part, withdrawn
+
     asked, log = Asked(requested_by, approved_by, reason).checked(), Log()
     seats = [
         (part, seat)
@@ -139,6 +146,8 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Go back to what held before the last deployment that stands, by another change."""
+    from services.cli.deployment import ready
+
     asked, log = Asked(requested_by, approved_by, reason).checked(), Log()
     proposal = log.history.undo({DEPLOYMENT})
     if proposal is None:
@@ -155,75 +164,12 @@ def rollback(
     _settle(log, change, proposal, ("rollback", again), yes=yes, dry_run=dry_run, json=json)
 
 
-def ready(name: str, digest: str = "") -> "Bundle":
-    """Load a bundle as scoring will, and let it rehearse.
-
-    Args:
-        name: a folder, or name/version; only the name where a digest says which.
-        digest: of the bundle; empty: any.
-
-    Raises:
-        CommandError: it cannot be used, or does not lie where scoring looks (REFUSED).
-    """
-    from services.runtime import bundle
-    from services.runtime.model import OnnxModel
-    from services.scoring.settings import ScoringSettings
-
-    models = ScoringSettings().models
-    try:
-        if digest:
-            path = bundle.find(models, name, digest)
-        else:
-            path = Path(name) if (Path(name) / bundle.MANIFEST).exists() else models / name
-        loaded = bundle.load(path)
-        bundle.policy_of(loaded)
-        OnnxModel(loaded).rehearse()
-        bundle.find(models, loaded.name, loaded.digest)
-    except bundle.BundleRefused as refused:
-        remedy = f"Nothing was changed. Bundles lie in {models}, as <name>/<version>."
-        raise CommandError(refused.what, remedy, Fault.BUNDLE_REFUSED) from None
-    return loaded
-
-
-def at_work() -> set[tuple[str, str, str]] | None:
-    """Ask scoring which models are at work: part, name and version; None when it does not say."""
-    import os
-
-    from services.core.metrics import PREFIX
-    from services.local.environment import remembered_ports
-    from services.local.home import here
-    from services.local.meters import meters
-
-    port = remembered_ports(here()).get("scoring", 0)
-    found = meters(port, os.environ).samples.get(f"{PREFIX}model_info", []) if port else []
-    labels = ("outcome", "model", "version")
-    told = [tuple(sample.labels[label] for label in labels) for sample in found]
-    return {(part, name, version) for part, name, version in told} or None
-
-
-def since(history: History, part: Part, seat: Seat) -> Standing:
-    """Give the change by which a model has its part."""
-    standing = history.standing[::-1]
-    place = next(
-        (n for n, step in enumerate(standing) if (part, seat) not in step.line_up.seats()),
-        len(standing),
-    )
-    return standing[place - 1]
-
-
-def _proposed(history: History, seat: Seat, part: Part, share: int) -> Proposal:
-    try:
-        return history.propose(seated(history.now, seat, part, share))
-    except Refusal as refusal:
-        what = f"{seat.name} {seat.version} cannot become {part}: {refusal.place} forbids it."
-        remedy = "`vigil models list` shows what holds; docs/models.md says what may stand beside."
-        raise CommandError(what, remedy, Fault.BUNDLE_REFUSED) from None
-
-
 def _settle(  # noqa: PLR0913 - each is an answer of the person at the terminal
-    log: Log, change: Any, proposal: Proposal, words: tuple[str, str], *,
+    log: Log, change: "Change", proposal: "Proposal", words: tuple[str, str], *,
     yes: bool, dry_run: bool, json: bool,
 ) -> None:  # fmt: skip
+    from services.cli.deployment import difference
+
     command, again = words
     lines = difference(log.history.now, proposal.line_up)
     if not (yes or dry_run):
@@ -236,38 +182,6 @@ def _settle(  # noqa: PLR0913 - each is an answer of the person at the terminal
         return
     for line in [*lines, *([] if dry_run else [f"in use as change {change.change_id}"])]:
         print(line)
-
-
-def difference(before: LineUp, after: LineUp) -> list[str]:
-    """Say what a line-up has that another has not, a line each."""
-    old, new = _lines(before), _lines(after)
-    gone, come = [o for o in old if o not in new], [n for n in new if n not in old]
-    return [*(f"- {line}" for line in gone), *(f"+ {line}" for line in come)]
-
-
-def _lines(line_up: LineUp) -> list[str]:
-    champion = [] if line_up.champion else [f"champion {UNCHANGED}"]
-    shares = {Part.CANARY: f" for {line_up.share} % of the patients"}
-    return champion + [
-        f"{part} {seat.name} {seat.version} {seat.digest[:12]}{shares.get(part, '')}"
-        + (f", policy {seat.policy.version}" if seat.policy else "")
-        for part, seat in line_up.seats()
-    ]
-
-
-def _row(
-    history: History, part: Part, seat: Seat, loaded: set[tuple[str, str, str]] | None
-) -> dict[str, Any]:
-    change = since(history, part, seat).change
-    row = {"role": part, "name": seat.name, "version": seat.version, "digest": seat.digest}
-    row["policy"] = seat.policy.version if seat.policy else "of the bundle"
-    known = {"at_work": None if loaded is None else _known(row) in loaded, "since": change.made_at}
-    names = ("requested_by", "approved_by", "reason", "change_id")
-    return row | known | {name: getattr(change, name) for name in names}
-
-
-def _known(row: dict[str, Any]) -> tuple[str, str, str]:
-    return (str(row["role"]), row["name"], row["version"])
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """`vigil topics`: bring a cluster's topics to what `schemas/` says, and land schemas."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,22 +53,23 @@ def apply(
 
 
 @app.command()
-def freeze(*, yes: Yes = False, dry_run: DryRun = False) -> None:
+def freeze(*, yes: Yes = False, dry_run: DryRun = False, json: Json = False) -> None:
     """Land today's schemas: copy them to schemas/history, where they stay for ever."""
     from services.runtime.topics.history import freeze as freeze_schemas
     from services.runtime.topics.history import unfrozen
 
     schemas = _settings()[0]
     new = [f"{schema.name} {schema.fingerprint}" for schema in unfrozen(schemas)]
-    if dry_run:
-        for line in new or ["all schemas are landed"]:
-            print(line)
-        return
-    if new and not yes:
+    if new and not (yes or dry_run):
         look, go = "vigil topics freeze --dry-run", "vigil topics freeze --yes"
         ask(new, "Land these schemas for ever?", look=look, go=go)
-    for path in freeze_schemas(schemas):
-        print(path)
+    if not dry_run:
+        freeze_schemas(schemas)
+    if json:
+        _print_json("freeze", {"schemas": new, "dry_run": dry_run})
+        return
+    for line in new or ["all schemas are landed"]:
+        print(line)
 
 
 def _settings() -> "tuple[Path, Options, int]":
@@ -125,11 +126,17 @@ def _report(command: str, found: "Plan", *, json: bool) -> None:
     if json:
         import msgspec
 
-        body = {"schema": f"vigil.topics.{command}/1", **msgspec.to_builtins(found)}
-        print(msgspec.json.encode(body).decode())
+        _print_json(command, msgspec.to_builtins(found))
         return
     for line in _lines(found) or ["topics are as their files say"]:
         print(line)
+
+
+def _print_json(command: str, content: dict[str, Any]) -> None:
+    import msgspec
+
+    body = {"schema": f"vigil.topics.{command}/1", **content}
+    print(msgspec.json.encode(body).decode())
 
 
 def _lines(found: "Plan") -> list[str]:

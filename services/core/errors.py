@@ -97,19 +97,18 @@ class CommandError(VigilError):
     """
 
     def __init__(
-        self, what: str, remedy: str, fault: Fault | ExitCode, exit_code: ExitCode | None = None
+        self, what: str, remedy: str, fault: Fault, exit_code: ExitCode | None = None
     ) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
         self.fault = fault
-        usual = fault.number // 1000 if isinstance(fault, Fault) else fault
-        self.exit_code = exit_code or ExitCode(usual)
+        self.exit_code = exit_code or ExitCode(fault.number // 1000)
 
     @property
     def vgl(self) -> str:
         """The code under which docs/errors.md tells of it."""
-        return self.fault.code if isinstance(self.fault, Fault) else f"VGL-{self.fault}000"
+        return self.fault.code
 
     @property
     def told(self) -> str:

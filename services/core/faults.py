@@ -154,6 +154,11 @@ class Fault(Enum):
         "There are no training data at the path.",
         "Name a Parquet file or a folder of .psv files.",
     )
+    NO_POLICY = (
+        3405,
+        "The file of a policy cannot be read.",
+        "Name a file; `vigil policy show` says what is in use.",
+    )
     KEY_FILE = (
         3501,
         "A key file is missing, empty, readable by others, or holds something else than keys.",
@@ -288,6 +293,11 @@ class Fault(Enum):
         5404,
         "Somebody else changed models or policies at the same moment.",
         "Nothing was changed; look at `vigil models list` and decide anew.",
+    )
+    POLICY_REFUSED = (
+        5405,
+        "A policy cannot be put into use: it contradicts itself, or its version names another.",
+        "Nothing was changed; `vigil policy check` says what is wrong with it.",
     )
     SEALED_OTHERWISE = (
         5501,

@@ -34,6 +34,7 @@ CounterName = Literal[
     "entries_total",
     "predictions_total",
     "alerts_total",
+    "alerts_held_total",
     "joined_total",
     "ledger_rows_total",
     "requests_total",
@@ -102,6 +103,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
     ),
     "alerts_total": Metric(
         meaning="Steps of alerts by unit: raised, escalated, cleared, withdrawn.",
+        labels=("unit", "outcome"),
+    ),
+    "alerts_held_total": Metric(
+        meaning="Scores at the threshold that were held: by persistence, refractory or transfer.",
         labels=("unit", "outcome"),
     ),
     "joined_total": Metric(

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from services.core.errors import CommandError, Reason
 from services.core.faults import Fault
@@ -19,13 +20,19 @@ from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import MakeTask, Plan
 
+GATHER_S: Final = 0.2
+
 
 def main() -> int:
     """Read the settings, then label until told to stop."""
     settings = LabellingSettings()
     options = KafkaSettings().client_options()
     plan = Plan(
-        service="labelling", instance=settings.instance, inputs=INPUTS, changelog=CHANGELOG
+        service="labelling",
+        instance=settings.instance,
+        inputs=INPUTS,
+        changelog=CHANGELOG,
+        gather_s=GATHER_S,
     )
     return run(plan, options, settings, lambda metrics: tasks(settings, options, metrics))
 

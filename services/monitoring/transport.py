@@ -24,6 +24,8 @@ from services.core.errors import CommandError
 from services.core.faults import Fault
 
 FETCH_WAIT_MS: Final = 100
+FETCH_BYTES: Final = 16_384
+"""For which a broker waits so long: nobody waits for a window of hours."""
 
 
 class CommittedThread(driver.AIOKafkaConsumerThread):
@@ -36,6 +38,7 @@ class CommittedThread(driver.AIOKafkaConsumerThread):
         # aiokafka asks a broker one thing at a time: a question about partitions that are idle
         # keeps it from asking about busy ones, for the 1.5 s that Faust has it wait.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - nor here
+        consumer._fetch_min_bytes = FETCH_BYTES  # noqa: SLF001 - nor here
         return consumer
 
 

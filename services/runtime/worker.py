@@ -22,7 +22,8 @@ from services.runtime.tables import restore
 
 POLL_S: Final = 0.1
 IDLE_COMMIT_S: Final = 0.005
-LONGEST_S: Final = 0.020
+SHORTEST_S: Final = 0.020
+LONGEST_S: Final = 0.100
 COMMIT_TIMEOUT_S: Final = 5.0
 OPEN_TIMEOUT_S: Final = 10.0
 REPORT_S: Final = 1.0
@@ -34,12 +35,22 @@ Clock = Callable[[], float]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Which topics a service joins to which changelog, and under which name."""
+    """Which topics a service joins to which changelog, and under which name.
+
+    Args:
+        service: name of the group and, with the instance, of the transactions.
+        instance: ordinal.
+        inputs: topics that are read.
+        changelog: topic of the state; None without one.
+        gather_s: how long records may wait for company; 0 where a clinician waits for the result.
+        transaction_timeout_ms: after which the broker gives up a transaction of a dead instance.
+    """
 
     service: str
     instance: int
     inputs: tuple[str, ...]
     changelog: str | None = None
+    gather_s: float = 0
     transaction_timeout_ms: int = 5000
 
 
@@ -81,13 +92,18 @@ class Worker:
             options, transactional_id=name, timeout_ms=plan.transaction_timeout_ms
         )
         self._reader = GroupReader(
-            options, group=plan.service, instance=name, topics=list(plan.inputs)
+            options,
+            group=plan.service,
+            instance=name,
+            topics=list(plan.inputs),
+            gather_s=plan.gather_s,
         )
         self._tasks: dict[int, Task] = {}
         self._held: set[Partition] = set()
         self._offsets: dict[Partition, int] = {}
         self.began: float | None = None
         """When the open transaction began; None while there is none."""
+        self._commit_s = 0.0
         self._dead = False
 
     def run(self, stopping: threading.Event) -> None:
@@ -117,10 +133,12 @@ class Worker:
     def _transact(self, records: list[Record]) -> None:
         """Handle records and what arrives close behind them, and commit.
 
-        A light load commits when the queue was empty for IDLE_COMMIT_S, a heavy one after
-        LONGEST_S.
+        A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
+        arrives for as long as the last commit took: where commits are slow, fewer of them leave
+        more time for the work between.
         """
-        latest = self._clock() + LONGEST_S
+        work_s = min(max(SHORTEST_S, self._commit_s), LONGEST_S)
+        latest = self._clock() + work_s
         while records:
             self._handle(records)
             rest_s = min(IDLE_COMMIT_S, latest - self._clock())
@@ -147,8 +165,10 @@ class Worker:
     def _commit(self) -> None:
         if self.began is None:
             return
+        committing = self._clock()
         self._publisher.write(self._changed_rows())
         self._publisher.commit(self._offsets, self._reader, COMMIT_TIMEOUT_S)
+        self._commit_s = self._clock() - committing
         self._meter.committed(self._clock() - self.began)
         self._offsets, self.began = {}, None
 

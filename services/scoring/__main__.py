@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from services.core.errors import CommandError
-from services.core.events import Alert, Disposition, PredictionBatch, Role, Step
+from services.core.events import Alert, Decision, Disposition, PredictionBatch, Role, Step
 from services.core.faults import Fault
 from services.core.lineup import Seat
 from services.runtime import bundle
@@ -25,6 +26,13 @@ from services.scoring.fleet import Fleet, Live, Open, Watch
 from services.scoring.outputs import CHANGELOG, VITALS
 from services.scoring.pipeline import Scorer, Scoring, Told
 from services.scoring.settings import ScoringSettings
+
+HELD: Final = {
+    Decision.HELD_PERSISTENCE: "persistence",
+    Decision.HELD_REFRACTORY: "refractory",
+    Decision.HELD_TRANSFER: "transfer",
+}
+"""What kept a score from raising an alert: counted, so that silence is seen."""
 
 
 def main() -> int:
@@ -106,6 +114,7 @@ def counting(metrics: Metrics) -> Told:
         for entry in entries:
             if entry.event is not None and entry.disposition is Disposition.SCORED:
                 delay.observe(now - entry.event.accepted_at / 1e6)
+        _count_held(metrics, entries, batch.role)
         for alert in alerts:
             metrics.counter("alerts_total", unit=alert.unit, outcome=alert.step).inc()
             if alert.step is Step.RAISED:
@@ -115,6 +124,14 @@ def counting(metrics: Metrics) -> Told:
             metrics.gauge("watermark_timestamp_seconds", **place).set(batch.watermark / 1e6)
 
     return told
+
+
+def _count_held(metrics: Metrics, entries: Sequence[Entry], role: Role) -> None:
+    if role is Role.SHADOW:
+        return  # nobody would have been told
+    held = Counter((e.unit, HELD[e.decision]) for e in entries if e.decision in HELD)
+    for (unit, by), many in held.items():
+        metrics.counter("alerts_held_total", unit=unit, outcome=by).inc(many)
 
 
 def _topic_id(options: Options) -> str:

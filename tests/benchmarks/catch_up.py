@@ -84,17 +84,16 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=1_200)
     given = parser.parse_args()
     sys.stderr.write("simulating the ward\n")
-    behind = given.backlog // given.copies
-    ahead = int(given.rate * given.live_seconds) // given.copies
-    codec = Codec(REPO / "schemas")
-    events = list(islice(vitals(3, beds=given.beds), behind + ahead))
-    live = list(crowd(events[behind:], codec, copies=given.copies))
+    ward = vitals(3, beds=given.beds)
+    stream = crowd(ward, Codec(REPO / "schemas"), copies=given.copies)
+    behind = list(islice(stream, given.backlog))
+    live = list(islice(stream, int(given.rate * given.live_seconds)))
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache).start()
         try:
             ground = Ground(broker, Path(folder), ScoringSettings().model)
             sys.stderr.write("writing the backlog\n")
-            backlog = write(broker.bootstrap, crowd(events[:behind], codec, copies=given.copies))
+            backlog = write(broker.bootstrap, behind)
             feed = Feed(broker.bootstrap, live, rate=given.rate)
             figures = drained(ground, feed, backlog, given.patience)
         finally:

@@ -6,6 +6,7 @@ second.
 """
 
 import argparse
+import os
 import re
 import statistics
 import sys
@@ -20,6 +21,8 @@ from whole_path import WholePath
 
 from services.cli.demo.listener import Listener
 from services.local.home import REPO, here
+from services.local.roster import CLICKHOUSE
+from services.local.roster import SERVICES as PROGRAMS
 from services.runtime.kafka.reader import ends
 from services.simulator.delivery import Pace
 from services.simulator.messages import START
@@ -41,6 +44,18 @@ def rss_mb(pid: int) -> float:
     text = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+)", text)
     return int(found[1]) / 1024 if found else 0.0
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processes(path: WholePath) -> dict[str, int]:
+    """Everything that takes part, this sender too."""
+    theirs = {program.name: path.pid(program.name) for program in (CLICKHOUSE, *PROGRAMS)}
+    return {**theirs, "kafka": path.broker.pid, "sender": os.getpid()}
 
 
 def watch(path: WholePath, ending: threading.Event, lags: dict[str, list[float]]) -> None:
@@ -70,16 +85,22 @@ def main() -> None:
     try:
         path.start()
         ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)
+        # The hospital is no part of the path: it has its messages ready.
+        messages = list(ward.messages(given.seconds * SPEED / 3600))
+        sys.stderr.write(f"{len(messages):,} messages are ready\n")
         lags: dict[str, list[float]] = {service: [] for service in SERVICES}
         ending = threading.Event()
         watcher = threading.Thread(target=watch, args=(path, ending, lags))
         before = records(path)
         with Listener(path.options, REPO / "schemas", lambda _: None) as listener:
             watcher.start()
+            taking = processes(path)
+            used = {name: cpu_s(pid) for name, pid in taking.items()}
             began = time.monotonic()
-            path.feed(ward.messages(given.seconds * SPEED / 3600), Pace(speed=SPEED))
+            path.feed(messages, Pace(speed=SPEED))
             sent = path.fed()
             elapsed = time.monotonic() - began
+            used = {name: cpu_s(pid) - used[name] for name, pid in taking.items()}
             scored = records(path) - before
             ending.set()
             watcher.join()
@@ -97,6 +118,7 @@ def main() -> None:
         "alerts": len(listener.latencies_ms),
         "lag_records": {service: flat(found) for service, found in lags.items()},
         "rss_mb": memory,
+        "cpu_us_per_message": {n: round(spent / observed * 1e6) for n, spent in used.items()},
         "unexplained": account["unexplained_total"],
     }
     did = f"{given.beds} beds, {elapsed:.0f} s, one event per message, ticks every event minute"

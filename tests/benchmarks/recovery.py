@@ -29,6 +29,7 @@ from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.codec import Codec
+from services.runtime.kafka.client import Options
 from services.runtime.ports import Output, Record, Task
 from services.runtime.tables import restore
 from services.scoring.outputs import CHANGELOG, VITALS
@@ -37,6 +38,8 @@ from services.scoring.settings import ScoringSettings
 BEDS = 100
 CHUNK = 500
 LIVE_PER_S = 300.0
+MEASURED = 10_000
+"""Events on which the throughput is measured."""
 KIB = 1024
 NEXT_S, RESTORED_PER_10_S, MEMORY_KB, SLOWER = 5.0, 100_000, 4.0, 0.2
 
@@ -60,7 +63,7 @@ def stalls(ground: Ground, feed: Feed, log: Log, kills: int) -> list[float]:
 
 def restored(ground: Ground) -> tuple[int, float]:
     """Restore every partition as the service does; give rows and seconds."""
-    make = task_maker(ground)
+    make = task_maker(ground.options, ground.model)
     tasks = {partition: make(partition) for partition in range(PARTITIONS)}
     began = time.monotonic()
     rows = restore(ground.options, CHANGELOG, tasks)
@@ -85,34 +88,41 @@ def handled(tasks: Sequence[Task], outputs: Sequence[Output], at: int) -> dict[b
     return sizes
 
 
-def state_of(ground: Ground, events: Sequence[Output], copies: int) -> dict[str, float]:
-    """Fill fresh tasks with a crowd, and measure the last tenth of it."""
-    make, codec = task_maker(ground), Codec(REPO / "schemas")
+def state_of(
+    options: Options, model: Path, events: Sequence[Output], *, filling: int, copies: int
+) -> dict[str, float]:
+    """Fill fresh tasks with a crowd, then measure on what comes next of it."""
+    make, codec = task_maker(options, model), Codec(REPO / "schemas")
     tasks = [make(partition) for partition in range(PARTITIONS)]
     handled([make(p) for p in range(PARTITIONS)], events[:CHUNK], 0)  # what every process pays
     gc.collect()
-    before_kb, sizes, at = resident_kb(), dict[bytes, int](), 0
-    told = crowd(events, codec, copies=copies)
-    last, cpu_s = len(events) * copies * 9 // 10, 0.0
+    before_kb, at = resident_kb(), 0
+    told = crowd(events[:filling], codec, copies=copies)
     while chunk := list(itertools.islice(told, CHUNK * PARTITIONS)):
-        began = time.process_time()
-        sizes |= handled(tasks, chunk, at)
-        cpu_s += (time.process_time() - began) * (at >= last)
+        handled(tasks, chunk, at)
         at += len(chunk)
     gc.collect()
-    patients = len(sizes)
+    patients = copies * len({event.key for event in events[:filling] if event.key})
+    per_patient = (resident_kb() - before_kb) / patients
+    rows, cpu_s = list[int](), 0.0
+    told = itertools.islice(crowd(events[filling:], codec, copies=copies), MEASURED)
+    while chunk := list(itertools.islice(told, CHUNK * PARTITIONS)):
+        began = time.process_time()
+        rows += handled(tasks, chunk, at).values()
+        cpu_s += time.process_time() - began
+        at += len(chunk)
     return {
         "patients": patients,
-        "kb_per_patient": round((resident_kb() - before_kb) / patients, 2),
-        "row_bytes_median": float(np.median(list(sizes.values()))),
-        "events_per_cpu_s": round(sum(1 for _ in range(last, at)) / cpu_s, 1) if cpu_s else 0.0,
+        "kb_per_patient": round(per_patient, 2),
+        "row_bytes_median": float(np.median(rows)),
+        "events_per_cpu_s": round(MEASURED / cpu_s, 1),
     }
 
 
-def in_a_fresh_process(*given: Any) -> dict[str, float]:
+def in_a_fresh_process(*given: Any, **named: Any) -> dict[str, float]:
     """Run `state_of` where nothing was allocated before."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(state_of, given)
+        return pool.apply(state_of, given, named)
 
 
 def main() -> None:
@@ -125,6 +135,7 @@ def main() -> None:
     codec, hours = Codec(REPO / "schemas"), given.hours
     going_on = vitals(5, beds=BEDS)
     past = list(itertools.islice(going_on, BEDS * hours))
+    later = list(itertools.islice(going_on, MEASURED))
     copies = max(1, given.patients // BEDS)
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache).start()
@@ -135,12 +146,16 @@ def main() -> None:
             with Instance(ground) as service:
                 service.start()
                 until(log.settled, 1_200)
-            live = crowd(going_on, codec, copies=copies)
+            live = crowd(itertools.chain(later, going_on), codec, copies=copies)
             feed = Feed(broker.bootstrap, live, rate=LIVE_PER_S)
             gone = stalls(ground, feed, log, given.kills)
             rows, restore_s = restored(ground)
             log.close()
-            sizes = [in_a_fresh_process(ground, past, max(1, n // BEDS)) for n in given.sizes]
+            shared = (ground.options, ground.model, [*past, *later])
+            sizes = [
+                in_a_fresh_process(*shared, filling=len(past), copies=max(1, n // BEDS))
+                for n in given.sizes
+            ]
         finally:
             broker.stop()
     report(given, gone, rows / restore_s, sizes)
@@ -149,6 +164,7 @@ def main() -> None:
 def report(
     given: argparse.Namespace, gone: list[float], rate: float, sizes: list[dict[str, float]]
 ) -> None:
+    """Print the line."""
     p50, p95 = (float(x) for x in np.percentile(gone, [50, 95]))
     slower = 1 - sizes[-1]["events_per_cpu_s"] / sizes[0]["events_per_cpu_s"]
     figures = {

@@ -81,7 +81,7 @@ def grounded(broker: Broker, folder: Path, *, seed: int) -> Ground:
     source = ScoringSettings().model
     ground = Ground(broker, folder, source)
     sample = list(islice(vitals(seed, beds=BEDS), SAMPLE))
-    found = scores(task_maker(ground), Codec(REPO / "schemas"), sample)
+    found = scores(task_maker(ground.options, source), Codec(REPO / "schemas"), sample)
     ground.use(on_the_edge(source, folder / "models", found))
     return ground
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from random import Random
 
 from chaos.feed import Feed
@@ -13,6 +14,7 @@ from services.local.home import REPO
 from services.runtime import bundle
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import topics
+from services.runtime.kafka.client import Options
 from services.runtime.ports import Output
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
@@ -26,10 +28,10 @@ FARTHEST = 1500
 """The feed waits when so many events have no prediction."""
 
 
-def task_maker(ground: Ground) -> MakeTask:
+def task_maker(options: Options, model: Path) -> MakeTask:
     """Make tasks as the service makes them, outside of it."""
-    settings = ScoringSettings(model=ground.model, schemas=REPO / "schemas")
-    return tasks(settings, ground.options, Metrics(Build.of("scoring")))
+    settings = ScoringSettings(model=model, schemas=REPO / "schemas")
+    return tasks(settings, options, Metrics(Build.of("scoring")))
 
 
 class Siege:
@@ -41,7 +43,7 @@ class Siege:
         self.log = Log(ground.options, codec)
         self.feed = Feed(ground.broker.bootstrap, events, rate=RATE, held=self._far_behind)
         self._undisturbed = Undisturbed(
-            task_maker(ground),
+            task_maker(ground.options, ground.model),
             codec,
             topic_id=topics(ground.options)[VITALS].topic_id,
             digest=bundle.load(ground.model).digest,

@@ -27,6 +27,7 @@ CHANGING = (
     ["models", "deploy"],
     ["models", "withdraw"],
     ["models", "rollback"],
+    ["policy", "use"],
 )
 
 

@@ -32,6 +32,7 @@ from services.cli.demo.truth import Share
 from services.cli.demo.watching import Found, Watched
 from services.core.errors import CommandError, ExitCode
 from services.core.events import Disposition, Fate, Step
+from services.core.faults import Fault
 from services.local.home import Home
 from services.simulator.delivery import Sent
 
@@ -261,7 +262,7 @@ class Refusing(Vigil):
 
     @override
     def ask(self, *arguments: str) -> dict[str, Any]:
-        raise CommandError("nothing to report", "wait", ExitCode.REFUSED)
+        raise CommandError("nothing to report", "wait", Fault.LEDGER_EMPTY)
 
 
 def test_a_stream_too_short_for_a_report_is_still_accounted_for(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from composed import ALL, COMPOSE, DOCKERFILE, FILE, OURS, PROGRAMS
+from composed import ALL, COMPOSE, DOCKERFILE, FILE, IN_IMAGE, OURS, PROGRAMS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -77,6 +77,13 @@ def test_the_image_is_neither_root_nor_without_a_check() -> None:
     assert "readyz" not in check
     assert "why_not_ready" in (REPO / check).read_text()
     assert "--from=build" in final
+
+
+def test_what_is_compiled_at_run_time_can_be_written_though_the_root_cannot() -> None:
+    [folder] = re.findall(r"NUMBA_CACHE_DIR=(\S+)", DOCKERFILE)
+    assert folder.startswith(f"{IN_IMAGE['VIGIL_HOME']}/")
+    for it in OURS.values():
+        assert any(mount.startswith(f"{IN_IMAGE['VIGIL_HOME']}:") for mount in it["tmpfs"])
 
 
 def test_the_build_sees_what_it_copies_and_no_key() -> None:

@@ -187,9 +187,11 @@ def test_an_alert_before_its_prediction_is_as_good_as_one_after_it() -> None:
     assert (label.raised, label.first_alert) == (True, True)
 
 
-def test_only_the_step_that_raises_makes_an_alert() -> None:
-    run = stay().tell(alert(1, 3.5, number=7), alert(1, 5.5, number=7, step="withdrawn"))
+@pytest.mark.parametrize("step", ["escalated", "cleared", "withdrawn"])
+def test_only_the_step_that_raises_makes_an_alert(step: str) -> None:
+    run = stay().tell(alert(1, 3.5, number=7), alert(1, 5.5, number=7, step=step))
     assert [hour for hour in range(12) if run.label(1, hour).raised] == [3]
+    assert [hour for hour in range(12) if run.label(1, hour).first_alert] == [3]
 
 
 @pytest.mark.parametrize("kind", ["feedback", "outcome"])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.core.errors import CommandError, ExitCode, Retry
+from services.core.errors import CommandError, Retry
+from services.core.faults import Fault
 from services.local import doctor, inspection
 from services.local.home import Home
 from services.local.meters import read
@@ -140,7 +141,7 @@ def test_a_ledger_that_nobody_proved_lately_is_a_warning_and_a_finding_a_failure
 
 def test_a_store_that_refuses_fails_each_check_in_its_own_words() -> None:
     def refuses(_: str) -> list[dict[str, Any]]:
-        raise CommandError("no table schema_version", "migrate", ExitCode.USAGE)
+        raise CommandError("no table schema_version", "migrate", Fault.STORE_SILENT)
 
     found = list(inspection.store(refuses))
     assert [check.name for check in found] == ["tables", "clock", "baseline", "proof"]

@@ -8,6 +8,7 @@ import typer
 
 from services.cli import stack as commands
 from services.core.errors import CommandError, ExitCode
+from services.core.faults import Fault
 from services.local import status
 from services.local.home import Home
 from services.local.meters import SILENT, meters, read
@@ -70,7 +71,7 @@ def test_a_store_that_does_not_answer_or_has_no_tables_is_not_known(
     stack = Stack(home=Home(root=tmp_path, cache=tmp_path), given={})
 
     def refuses(*_: object) -> list[dict[str, object]]:
-        raise CommandError("no table ledger", "migrate", ExitCode.USAGE)
+        raise CommandError("no table ledger", "migrate", Fault.STORE_SILENT)
 
     assert kept(stack, lambda _: False) is None
     monkeypatch.setattr(status, "ask", refuses)

@@ -16,7 +16,8 @@ EVENTS = [
     admitted("p", START, "e1", unit="MICU"),
     measured("p", START, {"HR": 150}),
     measured("p", START + HOUR, {"HR": 60}),
-    tick(START + HOUR),
+    measured("p", START + 2 * HOUR, {"HR": 150}),
+    tick(START + 2 * HOUR),
 ]
 
 
@@ -36,18 +37,20 @@ def told(metrics: Metrics, model: Model = MODEL) -> dict[str, float]:
 def test_an_alert_is_counted_by_unit_and_its_delay_once(metrics: Metrics) -> None:
     seen = told(metrics)
     model = 'model="test",version="0.0.1"'
-    assert seen[f"vigil_accepted_to_scored_seconds_count{{{model}}}"] == 2
+    assert seen[f"vigil_accepted_to_scored_seconds_count{{{model}}}"] == 3
     assert seen[f"vigil_accepted_to_alert_seconds_count{{{model}}}"] == 1
     assert seen['vigil_alerts_total{outcome="raised",unit="MICU"}'] == 1
     assert seen['vigil_alerts_total{outcome="cleared",unit="MICU"}'] == 1
+    assert seen['vigil_alerts_held_total{outcome="refractory",unit="MICU"}'] == 1
 
 
-def test_what_a_shadow_decides_delays_nobody(metrics: Metrics) -> None:
+def test_what_a_shadow_decides_delays_nobody_and_holds_nothing(metrics: Metrics) -> None:
     seen = told(metrics, msgspec.structs.replace(MODEL, role=Role.SHADOW))
     assert seen['vigil_accepted_to_alert_seconds_count{model="test",version="0.0.1"}'] == 0
+    assert not [name for name in seen if name.startswith("vigil_alerts_held_total")]
 
 
 def test_event_time_is_shown_by_partition_in_seconds(metrics: Metrics) -> None:
     seen = told(metrics)
     name = 'vigil_watermark_timestamp_seconds{partition="3",topic="vitals.v1"}'
-    assert seen[name] == (START + HOUR) / 1e6
+    assert seen[name] == (START + 2 * HOUR) / 1e6

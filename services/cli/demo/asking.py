@@ -17,7 +17,8 @@ COUNTS: Final = {
         "SELECT reason AS name, count() AS n FROM dead_letters GROUP BY name ORDER BY name"
     ),
     "predictions": (
-        "SELECT disposition AS name, count() AS n FROM predictions GROUP BY name ORDER BY name"
+        "SELECT disposition AS name, count() AS n FROM predictions WHERE role = 'shown'"
+        " GROUP BY name ORDER BY name"
     ),
     "alerts": "SELECT step AS name, count() AS n FROM alerts GROUP BY name ORDER BY name",
 }

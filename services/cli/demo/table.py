@@ -23,7 +23,7 @@ DISPOSITIONS: Final = {
     "duplicate": "duplicate",
     "conflict": "conflict",
 }
-STEPS: Final = {"raised": "raised", "cleared": "cleared", "withdrawn": "withdrawn"}
+STEPS: Final = {name: name for name in ("raised", "escalated", "cleared", "withdrawn")}
 PAGE: Final = "What leadership would read of it: {report}"
 NEXT: Final = """\
 What to try next

@@ -9,8 +9,7 @@ from services.runtime.kafka.reader import Reader, stable_ends, starts
 from services.runtime.ports import Record
 
 PATIENCE_S: Final = 20.0
-IDLE_MS: Final = 500
-"""How long a broker may hold a question on which there is no news: nobody waits for the answer."""
+GATHER_S: Final = 0.5
 
 
 class Follower:
@@ -23,7 +22,7 @@ class Follower:
         """Begin at the start; raises Retry when the cluster does not answer or lacks the topic."""
         self._options, self._take = options, take
         self._places = partitions_of(options, [topic])
-        self._reader = Reader(options, starts(options, self._places), wait_ms=IDLE_MS)
+        self._reader = Reader(options, starts(options, self._places), gather_s=GATHER_S)
 
     def look(self) -> None:
         """Read to the present end; may block for seconds.

@@ -7,7 +7,13 @@ from typing import Any, Final
 from confluent_kafka import Consumer, TopicPartition
 
 from services.core.errors import Retry
-from services.runtime.kafka.client import QUIET, Options, record_of, shut_doors_raise_retry
+from services.runtime.kafka.client import (
+    QUIET,
+    Options,
+    gathering,
+    record_of,
+    shut_doors_raise_retry,
+)
 from services.runtime.ports import Record
 
 Partition = tuple[str, int]
@@ -25,7 +31,24 @@ class GroupReader:
     committed; `lost` tells that this moment has passed.
     """
 
-    def __init__(self, options: Options, *, group: str, instance: str, topics: list[str]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        group: str,
+        instance: str,
+        topics: list[str],
+        gather_s: float = 0,
+    ) -> None:
+        """Prepare to join.
+
+        Args:
+            options: of the cluster.
+            group: name of the group.
+            instance: static name of this member.
+            topics: that are read.
+            gather_s: how long records may wait for company.
+        """
         self._consumer = Consumer(
             {
                 **options,
@@ -39,8 +62,7 @@ class GroupReader:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 20,
-                "fetch.queue.backoff.ms": 5,
+                **gathering(gather_s),
                 "fetch.message.max.bytes": 4 << 20,
             }
         )

@@ -7,7 +7,13 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from services.core.errors import Retry
-from services.runtime.kafka.client import QUIET, Options, record_of, shut_doors_raise_retry
+from services.runtime.kafka.client import (
+    QUIET,
+    Options,
+    gathering,
+    record_of,
+    shut_doors_raise_retry,
+)
 from services.runtime.ports import Record
 
 BATCH_RECORDS: Final = 1000
@@ -20,15 +26,14 @@ class Reader:
     """Reads committed records of given partitions from given offsets, until told otherwise."""
 
     def __init__(
-        self, options: Options, starts: Mapping[Partition, int], *, wait_ms: int = 20
+        self, options: Options, starts: Mapping[Partition, int], *, gather_s: float = 0
     ) -> None:
         """Begin to read.
 
         Args:
             options: of the cluster.
             starts: per (topic, partition) the first offset wanted.
-            wait_ms: how long the broker may wait for a record before it answers that there is
-                none.
+            gather_s: how long records may wait for company.
         """
         self._reached = dict(starts)
         self._consumer = Consumer(
@@ -42,7 +47,7 @@ class Reader:
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": wait_ms,
+                **gathering(gather_s),
                 "fetch.message.max.bytes": 4 << 20,
             }
         )
