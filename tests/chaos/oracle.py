@@ -3,21 +3,25 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 from chaos.log import Log
 
 from services.audit.rows import predictions as prediction_rows
-from services.core.events import Kind, PredictionBatch, Vitals, prediction_id
+from services.core.events import PredictionBatch, prediction_id
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Task
 from services.runtime.worker import MakeTask
+from services.scoring.course import KEY as MODELS
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
+from services.scoring.pipeline import Scoring
+from services.scoring.watermark import KEY as TICKS
 
 PER_BATCH = frozenset({"watermark"})
 """Said once per batch, and where batches end is a matter of timing."""
 CHUNK = 500
+AS_THEY_ARE = frozenset({TICKS, MODELS})
+"""Rows of the changelog that do not depend on where transactions ended."""
 
 State = dict[bytes, bytes]
 Alerts = list[tuple[bytes | None, bytes | None]]
@@ -34,9 +38,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         changed: entries that differ from the undisturbed run's in any column.
         alerts: steps on alerts.v1.
         alerts_changed: steps that the undisturbed run has not, or has and this one not, in order.
-        patients: rows of the state.
-        rows_changed: rows of the changelog, folded by key, that differ in a byte.
-        state_changed: patients whose state, loaded into a task and packed again, differs.
+        patients: in the state.
+        rows_changed: what the changelog, loaded into a task and packed, says otherwise than that
+            of the undisturbed run, patients, ticks and models.
+        state_changed: patients of whom it says otherwise than the undisturbed task knows.
     """
 
     events: int
@@ -82,6 +87,7 @@ class Undisturbed:
         written = self._exploded(batches)
         alerts = [(r.key, r.value) for r in log.of(ALERTS, p)]
         rows = folded((r.key, r.value) for r in log.of(CHANGELOG, p))
+        known = {k: v for k, v in self._dump(p, rows).items() if k not in AS_THEY_ARE}
         expected_ids = Counter(self._id(p, record.offset) for record in events)
         ids = Counter(name for name, _ in written)
         return Verdict(
@@ -92,11 +98,9 @@ class Undisturbed:
             changed=differing([line for _, line in written], self._lines[p]),
             alerts=len(alerts),
             alerts_changed=differing(alerts, self._alerts[p]),
-            patients=len(self._rows[p]),
-            rows_changed=unequal(rows, self._rows[p]),
-            state_changed=unequal(
-                self._dump(p, rows, events), self._dump(p, self._rows[p], events)
-            ),
+            patients=len(_known_to(self._tasks[p])),
+            rows_changed=unequal(self._dump(p, rows), self._dump(p, self._rows[p])),
+            state_changed=unequal(known, _known_to(self._tasks[p])),
         )
 
     def _follow(self, p: int, events: Sequence[Record]) -> None:
@@ -111,26 +115,12 @@ class Undisturbed:
             fold(rows, task.changes())
         self._done[p] = len(events)
 
-    def _dump(self, p: int, rows: State, events: Sequence[Record]) -> State:
-        """Load rows into a fresh task, touch everybody, and take what it packs."""
+    def _dump(self, p: int, rows: State) -> State:
+        """Load rows into a fresh task, and take what it knows of the patients, and the rest."""
         task = self._make(p)
         for key, value in rows.items():
             task.load(key, value)
-        list(task.handle(self._touching(events)))
-        return folded(task.changes())
-
-    def _touching(self, events: Sequence[Record]) -> list[Record]:
-        """Make an event without content of everybody in the log: it changes nothing."""
-        last: dict[bytes, Vitals] = {}
-        for record in events:
-            event = self._codec.decode(record.value or b"", Vitals)
-            last[event.pseudonym] = event
-        last.pop(b"", None)
-        after = events[-1].offset + 1 if events else 0
-        return [
-            Record(VITALS, 0, offset, 0, None, self._codec.encode(_emptied(event)))
-            for offset, event in enumerate(last.values(), after)
-        ]
+        return _known_to(task) | {key: rows[key] for key in AS_THEY_ARE & rows.keys()}
 
     def _exploded(self, batches: Iterable[bytes]) -> list[tuple[str, bytes]]:
         """Cut batches into entries: the id of each, and a digest of all that it says."""
@@ -147,11 +137,10 @@ class Undisturbed:
         return prediction_id(self._topic_id, p, offset, digest=self._digest)
 
 
-def _emptied(event: Vitals) -> Vitals:
-    columns: dict[str, Any] = dict.fromkeys(("entries", "variables", "values", "flags"), b"")
-    columns |= {"ids": b"", "versions": b"", "codes": [], "units": [], "devices": []}
-    gone = {"kind": Kind.PATIENT, "demographics": None, "stay": None}
-    return msgspec.structs.replace(event, **columns, **gone)
+def _known_to(task: Task) -> State:
+    if not isinstance(task, Scoring):
+        raise TypeError(type(task))
+    return dict(task.dump())
 
 
 def digest(line: object) -> bytes:

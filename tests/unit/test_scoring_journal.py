@@ -124,6 +124,6 @@ def test_who_was_forgotten_does_not_come_back_with_an_old_leaf() -> None:
     ):
         list(run.task.handle(log([event])))
         written += run.task.changes()
-    kept = [(key, row) for key, row in written if row is not None]
+    kept: Log = [(key, row) for key, row in written if row is not None]
     assert [name for name, _ in restored(kept).dump()] == [wards.person("q")]
     assert [name for name, _ in restored(written).dump()] == [wards.person("q")]
