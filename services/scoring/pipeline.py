@@ -113,7 +113,8 @@ class Scoring:
         for record in records:
             before = self._watermark.now
             entries.append(self._entry(record))
-            self._hour_began = _new_hour(before, self._watermark.now)
+            now = self._watermark.now
+            self._hour_began = now != before and _new_hour(before, now)
             if self._hour_began:
                 break
         return entries

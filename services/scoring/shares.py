@@ -62,7 +62,7 @@ class Snapshots:
 
     def features(self, rows: list[int]) -> Floats:
         """Give the features of some of the rows, (N, len(FEATURES))."""
-        return self._rows if len(rows) == len(self._rows) else self._rows[rows]
+        return self._rows[: self._size] if len(rows) == self._size else self._rows[rows]
 
 
 def shown(crew: Crew, entries: Sequence[Entry]) -> list[Share]:

@@ -17,6 +17,11 @@ from services.scoring.readings import (
 from services.scoring.slots import Slots
 from services.scoring.summary import NEVER
 
+# To look an enum's member up takes longer than most of what is done to an event.
+PATIENT, ENCOUNTER, RETRACTION, OBSERVATION = (
+    *(Kind.PATIENT, Kind.ENCOUNTER, Kind.RETRACTION, Kind.OBSERVATION),
+)
+SCORED, IN_ORDER, LATE = Disposition.SCORED, Cause.NONE, Cause.LATE
 NOTHING: Final = (Disposition.STATE_ONLY, Cause.NOTHING_CHANGED)
 
 
@@ -68,13 +73,11 @@ class Ward:
         if patient is None:
             patient = self.patients[event.pseudonym] = Patient(History(self.slots))
         patient.heard_at = max(patient.heard_at, event.received_at)
-        match event.kind:
-            case Kind.PATIENT:
-                return self._identify(patient, event)
-            case Kind.ENCOUNTER:
-                return self._admit(patient, event)
-            case _:
-                return self._measure(patient, event)
+        if event.kind is PATIENT:
+            return self._identify(patient, event)
+        if event.kind is ENCOUNTER:
+            return self._admit(patient, event)
+        return self._measure(patient, event)
 
     def evict(self, watermark: int) -> list[bytes]:
         """Forget patients of whom nothing can matter any more, and name them."""
@@ -117,7 +120,7 @@ class Ward:
             patient.enter(entering)
         history = patient.history
         head = history.head
-        if event.kind is Kind.RETRACTION:
+        if event.kind is RETRACTION:
             done, revised_at = history.retract(event)
         else:
             done, revised_at = history.put(event)
@@ -129,14 +132,14 @@ def _encounter_for(patient: Patient, event: Vitals) -> bytes | None:
     """Say to which encounter a measurement belongs; None to one that is over, or out of reach."""
     named, now = event.encounter, patient.encounter
     heard_late = event.received_at - event.measured_at > SILENCE
-    if heard_late and event.kind is Kind.OBSERVATION:
+    if heard_late and event.kind is OBSERVATION:
         return None
     if not now:
         return named or synthetic_encounter(event.pseudonym, event.measured_at)
     if named and named != now:
         later = event.measured_at > patient.history.head and named not in patient.former
         return named if later else None
-    if not named and event.kind is Kind.OBSERVATION and _is_over(patient, event.measured_at):
+    if not named and event.kind is OBSERVATION and _is_over(patient, event.measured_at):
         return synthetic_encounter(event.pseudonym, event.measured_at)
     return now
 
@@ -159,7 +162,7 @@ def _began_before(stay: Stay, other: Stay | None) -> bool:
 def _judge(done: int, event: Vitals, head: int) -> tuple[Disposition, Cause]:
     """Say what becomes of an event, from what its readings did."""
     if done & (NEW | REVISED):
-        return Disposition.SCORED, Cause.LATE if event.measured_at < head else Cause.NONE
+        return SCORED, LATE if event.measured_at < head else IN_ORDER
     if done & UNUSABLE or (event.variables and not done):
         return Disposition.ABSTAINED, Cause.UNUSABLE
     if done & CONFLICT:
