@@ -1,9 +1,10 @@
 """Stories of one patient in words, and what the hospital was told, in words again.
 
-A story is a list of `<hour>h <what>`: a score such as `.70`, `to MICU`, `retract 0h`,
-`correct 0h .40`, `tick`, `discharge`, `new stay`, or `silent`, a value that cannot be used. Told
-is `<hour>h <alert> <step> <cause>`, alerts by letter in the order in which they were raised;
-behind a raising or an escalation stands its severity where it has one.
+A story is a list of `<hour>h <what>`: a score such as `.70`, `to MICU`, `somewhere` (a message of
+the encounter that names no unit), `retract 0h`, `correct 0h .40`, `tick`, `discharge`, `new stay`,
+or `silent`, a value that cannot be used. Told is `<hour>h <alert> <step> <cause>`, alerts by letter
+in the order in which they were raised; behind a raising or an escalation stands its severity where
+it has one.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ def _event(at: int, what: list[str], stay: str) -> Vitals:
             return tick(at)
         case ["to", unit]:
             return admitted(WHO, at, stay, unit=unit)
-        case ["new", "stay"]:
+        case ["new", "stay"] | ["somewhere"]:
             return admitted(WHO, at, stay)
         case ["discharge"]:
             return admitted(WHO, at, stay, "finished")

@@ -1,7 +1,7 @@
 """`vigil policy`: the rules between score and alert, and how people put others into use."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -95,6 +95,30 @@ def use(  # noqa: PLR0913 - each is an answer of the person at the terminal
         _print_json("use", told | ({} if dry_run else {"change_id": change.change_id}))
         return
     _print_lines([*lines, *([] if dry_run else [f"in use as change {change.change_id}"])])
+
+
+@app.command()
+def what_if(
+    file: File,
+    *,
+    since: Annotated[str, typer.Option("--from", help="Day or time with zone.")] = "",
+    until: Annotated[str, typer.Option("--to", help="The same, not in it.")] = "",
+    role: Role = Shown.CHAMPION,
+    json: Json = False,
+) -> None:
+    """Let a policy judge the scores on record, beside the one in force; nothing changes."""
+    from services.cli import trial
+    from services.core.policy import tried
+
+    seat = seat_of(Log().history.now, role)
+    scores = trial.scores_of(seat.digest, since, until)
+    policies = {"in force": policy_of(seat), "the file": read(file)}
+    counted = {whose: dict(trial.counts(tried(of, scores))) for whose, of in policies.items()}
+    if json:
+        _print_json("what-if", {"scores": len(scores), "policies": counted})
+        return
+    print(f"{len(scores):,} scores; nothing is withdrawn here, as no value is corrected")
+    _print_lines(trial.table(counted))
 
 
 def read(file: Path) -> "Policy":
@@ -211,7 +235,7 @@ def _said(policy: "Policy", name: str) -> str:
     return msgspec.json.encode(getattr(policy, name)).decode()
 
 
-def _print_lines(lines: list[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
 

@@ -159,6 +159,11 @@ class Fault(Enum):
         "The file of a policy cannot be read.",
         "Name a file; `vigil policy show` says what is in use.",
     )
+    NO_SCORES = (
+        3406,
+        "The ledger has no score of the model in that time.",
+        "Name another time, or let it score first.",
+    )
     KEY_FILE = (
         3501,
         "A key file is missing, empty, readable by others, or holds something else than keys.",

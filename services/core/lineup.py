@@ -151,14 +151,16 @@ def seated(line_up: LineUp, seat: Seat, part: Part, share: int = 0) -> LineUp:
 
     Args:
         line_up: of before.
-        seat: the model.
+        seat: the model; without a policy it keeps the one that it is held to already, as a canary
+            that becomes champion is what was tried.
         part: what it shall do.
         share: per cent of the patients, for a canary.
 
     Raises:
         Refusal: as `check` does.
     """
-    rest = withdrawn(line_up, seat.digest)
+    known = next((each for _, each in line_up.seats() if each.digest == seat.digest), seat)
+    seat, rest = (known if seat.policy is None else seat), withdrawn(line_up, seat.digest)
     if part is Part.CHAMPION:
         found = msgspec.structs.replace(rest, champion=seat)
     elif part is Part.CANARY:

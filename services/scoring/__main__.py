@@ -42,11 +42,21 @@ def main() -> int:
     plan = Plan(
         service="scoring", instance=settings.instance, inputs=(VITALS,), changelog=CHANGELOG
     )
-    return run(plan, options, settings, lambda metrics: tasks(settings, options, metrics))
+    return run(
+        plan, options, settings, lambda metrics: tasks(settings, options, metrics, follow=True)
+    )
 
 
-def tasks(settings: ScoringSettings, options: Options, metrics: Metrics) -> MakeTask:
+def tasks(
+    settings: ScoringSettings, options: Options, metrics: Metrics, *, follow: bool = False
+) -> MakeTask:
     """Load the models that people put into use and give the maker of tasks.
+
+    Args:
+        settings: of scoring.
+        options: of the cluster.
+        metrics: of the service.
+        follow: whether to take up what people change from now on, in a thread of its own.
 
     Raises:
         CommandError: the configured bundle cannot be used, or there is no topic of vitals.
@@ -57,7 +67,8 @@ def tasks(settings: ScoringSettings, options: Options, metrics: Metrics) -> Make
     open_ = opener(settings.models, role=role, topic_id=topic_id)
     fleet = Fleet(configured, open_, codec, metrics)
     changes = Watch(options, fleet)
-    changes.watch()
+    if follow:
+        changes.watch()
     scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics))
     return lambda partition: Scoring(partition, scorer)
 

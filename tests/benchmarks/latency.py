@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Self
 from zlib import crc32
@@ -41,6 +42,7 @@ LENGTH_BYTES = 4
 SETTLED_S = 300.0
 BARS_MS = [("steady", "p50", 60.0), ("steady", "p99", 300.0), ("high", "p99", 1000.0)]
 REST_S = 5.0
+WARM = "warm"
 BURST_S = 15.0
 
 
@@ -106,7 +108,10 @@ def told(file: IO[bytes]) -> Iterator[Message]:
 
 def send(spool: Spool, gateway: str, seconds: float | None, answer: Any) -> None:
     """Send a spool over so many seconds, or as fast as it is taken; tell what became of it."""
-    pace = Pace(speed=spool.hours * 3600 / seconds if seconds else None, connections=LANES)
+    speed = spool.hours * 3600 / seconds if seconds else None
+    # A tick a second: at this speed one every minute of event time would be load of its own.
+    every = timedelta(seconds=speed) if speed else timedelta(hours=spool.hours)
+    pace = Pace(speed=speed, tick_every=every, connections=LANES)
     began = time.monotonic()
     with spool.path.open("rb") as file:
         sent = asyncio.run(feed(told(file), gateway, pace=pace))
@@ -220,6 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=float, default=1_500, help="events a second")
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--warm-seconds", type=float, default=15, help="before, at that rate")
     parser.add_argument("--high-rate", type=float, default=5_000)
     parser.add_argument("--high-seconds", type=float, default=120)
     parser.add_argument("--burst", type=int, default=20_000, help="events at once")
@@ -227,11 +233,12 @@ def main() -> None:
     parser.add_argument("--beds", type=int, default=3_000)
     given = parser.parse_args()
     wanted = {
+        WARM: (int(given.rate * given.warm_seconds), given.warm_seconds),
         "steady": (int(given.rate * given.seconds), given.seconds),
         "high": (int(given.high_rate * given.high_seconds), given.high_seconds),
         "burst": (given.burst, None),
     }
-    path, figures = WholePath(here().cache), {}
+    path, figures = WholePath(here().cache), dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         sys.stderr.write("making the Bundles\n")
         ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)
@@ -248,6 +255,7 @@ def main() -> None:
                     sys.stderr.write(f"{name}: {figures[name]}\n")
         finally:
             path.stop()
+    del figures[WARM]
     did = f"Bundles of {given.size} events, {given.beds} beds, whole path, everything on"
     print(line("latency", figures, {}, bars=bars(figures), did=did, repetitions=1))
 

@@ -89,8 +89,8 @@ def revoke_by_abort() -> None:
 
     replace(Worker, "_revoked", aborting)
     # One is open at nearly every moment, so that none of few revocations finds nothing to abort.
-    replace(worker, "IDLE_COMMIT_S", OPEN_S)
-    replace(worker, "LONGEST_S", OPEN_S)
+    for name in ("IDLE_COMMIT_S", "SHORTEST_S", "LONGEST_S"):
+        replace(worker, name, OPEN_S)
 
 
 def restore_to_stable_offset() -> None:

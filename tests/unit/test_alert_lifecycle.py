@@ -194,6 +194,12 @@ TABLE = [
         "1h A raised threshold",
     ),
     Row(
+        "nor is a message that names no unit, or the same unit after it",
+        ICU,
+        "0h to ward, 1h to MICU, 5h .70, 6h somewhere, 7h to MICU, 8h .40",
+        "5h A raised threshold, 8h A cleared score",
+    ),
+    Row(
         "a transfer within the list is one",
         ICU,
         "0h to MICU, 1h .70, 2h to stepdown, 3h .70, 8h .70",

@@ -36,7 +36,7 @@ from services.core.errors import Stop
 from services.core.events import Change, PredictionBatch, Role, Vitals
 from services.core.lineup import History, LineUp, Part, Proposal, Seat, encode, in_canary
 from services.runtime.bundle import BundleRefused, Unfit
-from services.runtime.ports import Record
+from services.runtime.ports import Output, Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.course import Course, CutOver
@@ -176,6 +176,50 @@ def told(run: Run) -> list[Any]:
     return sorted(map(repr, lines)) + list(map(repr, alerts))
 
 
+class Lives:
+    """Lives of scoring, one after another, and what happens to them."""
+
+    def __init__(self, site: Site, records: Sequence[Record]) -> None:
+        self._site, self._records, self._done = site, records, 0
+        self._fleet = site.fleet()
+        self._run = site.live(self._fleet, {})
+        self._outputs: list[Output] = []
+
+    def records(self, many: int) -> None:
+        self._run.hand(self._records[self._done : self._done + many])
+        self._done = min(self._done + many, len(self._records))
+
+    def deploy(self, of: tuple[LineUp, bool]) -> None:
+        line_up, at_once = of
+        self._site.deploy(line_up)
+        if at_once:
+            self._site.hear(self._fleet)
+
+    def rollback(self, _: None) -> None:
+        self._site.rollback()
+
+    def hear(self, _: None) -> None:
+        self._site.hear(self._fleet)
+
+    def restart(self, heard: int | None) -> None:
+        self._outputs += self._run.outputs
+        self._fleet = self._site.fleet(heard)
+        self._run = self._site.live(self._fleet, self._run.rows)
+
+    def crash(self, _: None) -> None:
+        """End in a transaction: what it did was never committed."""
+        list(self._run.task.handle(self._records[self._done : self._done + 5]))
+        self.restart(None)
+
+    def stale(self, _: None) -> None:
+        """Give the partition to an instance that has not heard of the latest changes."""
+        self.restart(len(self._site.changes) // 2)
+
+    def end(self) -> Run:
+        self._run.outputs = self._outputs + self._run.outputs
+        return self._run
+
+
 line_ups = st.sampled_from(
     [
         LineUp(champion=seat(1)),
@@ -188,7 +232,7 @@ line_ups = st.sampled_from(
 )
 steps = st.lists(
     st.tuples(st.just("records"), st.integers(1, 30))
-    | st.tuples(st.just("deploy"), line_ups)
+    | st.tuples(st.just("deploy"), st.tuples(line_ups, st.booleans()))
     | st.tuples(st.sampled_from(["rollback", "hear", "restart", "crash", "stale"]), st.none()),
     min_size=4,
     max_size=25,
@@ -206,28 +250,10 @@ def test_every_event_has_one_shown_model_whatever_changes_and_dies(
     plan: Sequence[tuple[str, Any]], seed: int
 ) -> None:
     site, records = Site(), log(ward_events(seed, 220))
-    fleet, rows, outputs, done = site.fleet(), {}, [], 0  # type: Fleet, dict[bytes, bytes], list[Any], int
-    run = site.live(fleet, rows)
+    lives = Lives(site, records)
     for step, of in [*plan, ("records", len(records))]:
-        match step:
-            case "deploy":
-                site.deploy(of)
-            case "rollback":
-                site.rollback()
-            case "hear":
-                site.hear(fleet)
-            case "restart" | "stale" | "crash":
-                if step == "crash":  # what it did was never committed
-                    list(run.task.handle(records[done : done + 5]))
-                outputs += run.outputs
-                # A stale instance has not heard of the latest changes when it gets the partition.
-                heard = len(site.changes) // 2 if step == "stale" else None
-                fleet = site.fleet(heard)
-                run = site.live(fleet, run.rows)
-            case _:
-                run.hand(records[done : done + of])
-                done = min(done + of, len(records))
-    run.outputs = outputs + run.outputs
+        getattr(lives, step)(of)
+    run = lives.end()
 
     offsets = [record.offset for record in records]
     seen = shown(run.batches)
@@ -259,6 +285,17 @@ def test_every_event_has_one_shown_model_whatever_changes_and_dies(
     again = Run(Scorer(CODEC, Recorded(site.fleet()), Kept()), {b"models": run.rows[b"models"]})
     again.hand(records)
     assert first_difference(told(again), told(run)) is None, "the row repeats it all"
+
+
+def test_an_instance_that_has_heard_less_catches_up_before_it_scores() -> None:
+    site, records = Site(), log(ward_events(5, 60))
+    site.deploy(LineUp(champion=seat(1)))
+    site.deploy(LineUp(champion=seat(2)))
+    run = site.live(site.fleet(), {}).hand(records[:30])
+    late = site.live(site.fleet(heard=1), run.rows).hand(records[30:])
+    assert {batch.model_version for batch in run.batches + late.batches} == {"2"}
+    fresh = site.live(site.fleet(heard=1), {}).hand(records)
+    assert {batch.model_version for batch in fresh.batches} == {"1"}, "nobody told it more"
 
 
 def scored_by(line_up: LineUp, events: Sequence[Vitals | bytes | None]) -> Run:

@@ -84,6 +84,14 @@ def test_a_model_that_becomes_champion_leaves_its_old_part() -> None:
     assert withdrawn(canary, seat(1).digest) == canary, "a champion stays until another comes"
 
 
+def test_a_canary_that_becomes_champion_keeps_the_policy_that_was_tried() -> None:
+    tried = seat(2, policy=POLICY)
+    canary = LineUp(champion=seat(1), canary=tried, share=10)
+    assert seated(canary, seat(2), Part.CHAMPION) == LineUp(champion=tried)
+    other = seat(2, policy=Policy(version="9", threshold=0.5, clear_below=0.4))
+    assert seated(canary, other, Part.CHAMPION) == LineUp(champion=other)
+
+
 @pytest.mark.parametrize(
     ("line_up", "place"),
     [

@@ -19,6 +19,7 @@ from services.audit.rows import alerts as alert_rows
 from services.audit.rows import predictions as prediction_rows
 from services.cli import changing
 from services.cli.main import app
+from services.core.errors import ExitCode
 from services.core.events import Alert, PredictionBatch, Role
 from services.core.features import FEATURES
 from services.core.lineup import LineUp, Seat, in_canary
@@ -145,7 +146,7 @@ def exercised(ground: Ground, digests: dict[str, str]) -> Changed:
             onwards(log)
         until(log.settled, what="the end")
         told.append(vigil.say("list", "--json"))
-        service.stop()
+        assert service.stop() == ExitCode.OK
     log.read_to_end()
     assert feed.sent > 0
     return Changed(log, ground, digests, told, len(service.codes))

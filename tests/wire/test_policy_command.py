@@ -1,19 +1,30 @@
 """A policy that people put into use judges the next batch, and is what everybody reads back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
-from wards import CODEC, START, Run, admitted, log, measured, person
+from wards import CODEC, HOUR, MODEL, START, Run, admitted, log, measured, person
 
+from services.audit.migrate import apply, read_migrations
+from services.audit.recorder import Recorder, Source
+from services.audit.writer import write
 from services.cli.main import app
-from services.core.events import Role, Vitals
+from services.cli.trial import scores_of
+from services.core.errors import CommandError
+from services.core.events import PredictionBatch, Role, Vitals
+from services.core.faults import Fault
+from services.core.policy import Scored
 from services.local.home import REPO
 from services.local.kafka import Broker
+from services.runtime.clickhouse import ClickHouse
+from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import engine, opener
@@ -96,9 +107,54 @@ def test_a_policy_that_people_put_into_use_judges_the_next_batch(
     assert vigil.shown() == shown
 
 
+@pytest.fixture
+def store(clickhouse: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[ClickHouse]:
+    """A database of its own, which is the one that commands ask."""
+    server, name = f"http://{clickhouse[0]}:{clickhouse[1]}", f"test_{uuid4().hex}"
+    root = ClickHouse(server)
+    root.command(f"CREATE DATABASE {name}")
+    monkeypatch.setenv("CLICKHOUSE_URL", f"{server}/{name}")
+    door = ClickHouse(f"{server}/{name}")
+    apply(door, read_migrations())
+    yield door
+    door.close()
+    root.command(f"DROP DATABASE {name}")
+    root.close()
+
+
+def test_scores_on_record_come_back_as_they_were_given_and_in_their_order(
+    store: ClickHouse,
+) -> None:
+    run = Run()
+    for hour, rate in enumerate([150.0, 80.0, 190.0]):
+        at = START + hour * HOUR
+        moved = [admitted("p", at, "e", unit="MICU")] if hour else []
+        seen = measured("p", at + 1, {"HR": rate}, encounter=person("e"))
+        run.hand(log([*moved, seen], first=10 * hour))
+    topic = Source(topic="predictions.v1", topic_id="0" * 32, phi=False, event=PredictionBatch)
+    recorder = Recorder("c", {topic.topic: topic}, heads={}, held={}, decode=CODEC.decode)
+    written = [CODEC.encode(batch) for batch in run.batches]
+    recorder.add(
+        [Record(topic.topic, 0, offset, 0, None, value) for offset, value in enumerate(written)]
+    )
+    write(store, recorder.take())
+    expected = [
+        Scored(person("e"), START + 1, "", 0.75),
+        Scored(person("e"), START + HOUR + 1, "MICU", float(np.float32(0.4))),
+        Scored(person("e"), START + 2 * HOUR + 1, "MICU", float(np.float32(0.95))),
+    ]
+    assert scores_of(MODEL.digest, "", "") == expected
+    first, last = "2026-01-01T09:00Z", "2026-01-01T10:00Z"
+    assert scores_of(MODEL.digest, first, "") == expected[1:]
+    assert scores_of(MODEL.digest, "", last) == expected[:2]
+    with pytest.raises(CommandError) as refused:
+        scores_of("cd" * 32, "", "")
+    assert refused.value.fault is Fault.NO_SCORES
+
+
 def ward(hour: int) -> list[Vitals]:
     """One patient of a unit, measured."""
-    at = START + hour * 3_600_000_000
+    at = START + hour * HOUR
     values = {"HR": 80.0, "O2Sat": 97.0, "Temp": 37.0, "SBP": 120.0, "MAP": 80.0, "Resp": 18.0}
     seen = measured("p", at + 1, values, encounter=person("e"))
     return [admitted("p", at, "e", unit="MICU"), seen]

@@ -259,6 +259,16 @@ def test_the_command_writes_one_file_and_the_same_again(url: str, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.html", "second.html"]
 
 
+def test_a_dash_writes_the_same_page_to_stdout_and_no_file(url: str, tmp_path: Path) -> None:
+    asked = ("--from", "2026-03-01", "--to", "2026-03-02", "--out")
+    file = tmp_path / "page.html"
+    assert vigil(url, tmp_path, *asked, str(file)).returncode == ExitCode.OK
+    done = vigil(url, tmp_path, *asked, "-")
+    assert (done.returncode, done.stdout.encode()) == (ExitCode.OK, file.read_bytes())
+    assert list(tmp_path.iterdir()) == [file]
+    assert vigil(url, tmp_path, *asked, "-", "--json").returncode == ExitCode.USAGE
+
+
 def test_as_json_it_goes_to_stdout_and_no_file_is_written(url: str, tmp_path: Path) -> None:
     done = vigil(url, tmp_path, "--from", "2026-03-01", "--to", "2026-03-02", "--json")
     assert done.returncode == ExitCode.OK, done.stderr

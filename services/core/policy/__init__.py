@@ -18,6 +18,7 @@ from services.core.policy.life import (
     withdrawn,
 )
 from services.core.policy.rules import Abstain, Policy, Transfer
+from services.core.policy.trial import Scored, Told, tried
 
 __all__ = [
     "FRESH",
@@ -26,6 +27,8 @@ __all__ = [
     "ActiveAlert",
     "Policy",
     "PolicyState",
+    "Scored",
+    "Told",
     "Transfer",
     "Verdict",
     "complaints",
@@ -35,5 +38,6 @@ __all__ = [
     "moved",
     "raised",
     "read_policy",
+    "tried",
     "withdrawn",
 ]
