@@ -2,9 +2,9 @@
 
 A story is a list of `<hour>h <what>`: a score such as `.70`, `to MICU`, `somewhere` (a message of
 the encounter that names no unit), `retract 0h`, `correct 0h .40`, `tick`, `discharge`, `new stay`,
-or `silent`, a value that cannot be used. Told is `<hour>h <alert> <step> <cause>`, alerts by letter
-in the order in which they were raised; behind a raising or an escalation stands its severity where
-it has one.
+or `silent`, a value that cannot be used. Told is `<hour>h <alert> <step> <cause>`, alerts by
+letter in the order in which they were raised; behind a raising or an escalation stands its
+severity where it has one.
 """
 
 from collections.abc import Iterable
