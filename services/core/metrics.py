@@ -98,7 +98,7 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         labels=("service", "outcome"),
     ),
     "predictions_total": Metric(
-        meaning="Entries of prediction batches by disposition, and by cause where there is one.",
+        meaning="Entries of predictions by disposition (shadow_… of a shadow's), and by cause.",
         labels=("model", "version", "outcome", "reason"),
     ),
     "alerts_total": Metric(

@@ -69,7 +69,7 @@ def tasks(
     changes = Watch(options, fleet)
     if follow:
         changes.watch()
-    scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics))
+    scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics, role))
     return lambda partition: Scoring(partition, scorer)
 
 
@@ -109,19 +109,24 @@ def engine(path: Path, *, digest: str | None = None, role: Role, topic_id: str) 
     return Engine(model, onnx, loaded.select, policy, bundle.support_of(loaded))
 
 
-def counting(metrics: Metrics) -> Told:
-    """Count entries by disposition, alert steps by unit; measure delays and event time."""
+def counting(metrics: Metrics, role: Role = Role.SHOWN) -> Told:
+    """Count entries by disposition, alert steps by unit; measure delays and event time.
+
+    Args:
+        metrics: where to count.
+        role: of the service; what scores in the shadow beside it is counted apart, so that it
+            calls nobody when it cannot score, and hides nothing when it can.
+    """
 
     def told(entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch) -> None:
         now = datetime.now(UTC).timestamp()
         model = {"model": batch.model_name, "version": batch.model_version}
+        if batch.role is not role:
+            _count_dispositions(metrics, entries, model, prefix="shadow_")
+            return
         delay = metrics.histogram("accepted_to_scored_seconds", **model)
         alert_delay = metrics.histogram("accepted_to_alert_seconds", **model)
-        for (disposition, cause), many in Counter(
-            (e.disposition, e.cause) for e in entries
-        ).items():
-            outcome, reason = disposition.name.lower(), cause.name.lower()
-            metrics.counter("predictions_total", **model, outcome=outcome, reason=reason).inc(many)
+        _count_dispositions(metrics, entries, model)
         for entry in entries:
             if entry.event is not None and entry.disposition is Disposition.SCORED:
                 delay.observe(now - entry.event.accepted_at / 1e6)
@@ -143,6 +148,14 @@ def _count_held(metrics: Metrics, entries: Sequence[Entry], role: Role) -> None:
     held = Counter((e.unit, HELD[e.decision]) for e in entries if e.decision in HELD)
     for (unit, by), many in held.items():
         metrics.counter("alerts_held_total", unit=unit, outcome=by).inc(many)
+
+
+def _count_dispositions(
+    metrics: Metrics, entries: Sequence[Entry], model: dict[str, str], *, prefix: str = ""
+) -> None:
+    for (disposition, cause), many in Counter((e.disposition, e.cause) for e in entries).items():
+        outcome, reason = prefix + disposition.name.lower(), cause.name.lower()
+        metrics.counter("predictions_total", **model, outcome=outcome, reason=reason).inc(many)
 
 
 def _topic_id(options: Options) -> str:

@@ -27,7 +27,7 @@ def metrics() -> Metrics:
 
 
 def told(metrics: Metrics, model: Model = MODEL) -> dict[str, float]:
-    shared = scorer(model=model)._replace(told=counting(metrics))
+    shared = scorer(model=model)._replace(told=counting(metrics, model.role))
     Run(shared).hand(log(EVENTS))
     lines = metrics.exposition().decode().splitlines()
     series = (re.fullmatch(r"(vigil_\S+) (\S+)", line) for line in lines)
@@ -54,3 +54,12 @@ def test_event_time_is_shown_by_partition_in_seconds(metrics: Metrics) -> None:
     seen = told(metrics)
     name = 'vigil_watermark_timestamp_seconds{partition="3",topic="vitals.v1"}'
     assert seen[name] == (START + 2 * HOUR) / 1e6
+
+
+def test_a_shadow_beside_is_counted_apart(metrics: Metrics) -> None:
+    shared = scorer(model=msgspec.structs.replace(MODEL, role=Role.SHADOW))
+    Run(shared._replace(told=counting(metrics))).hand(log(EVENTS))
+    text = metrics.exposition().decode()
+    assert 'outcome="shadow_scored"' in text
+    assert 'outcome="scored"' not in text
+    assert "vigil_accepted_to_scored_seconds_count{" not in text
