@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,10 +224,11 @@ def test_prometheus_sees_every_service_and_can_evaluate_every_rule(
 def _troubles(port: int) -> set[str]:
     """Name the services that are not scraped and the rules that were not evaluated."""
     try:
-        _, scraped = asked(port, "/api/v1/targets")
-        _, judged = asked(port, "/api/v1/rules")
+        (there, scraped), (_, judged) = (asked(port, f"/api/v1/{n}") for n in ("targets", "rules"))
     except urllib.error.URLError as error:
         return {str(error)}
+    if there != HTTPStatus.OK:  # it answers 503 while it reads its own log
+        return {scraped.decode()}
     targets = json.loads(scraped)["data"]["activeTargets"]
     up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
     groups = json.loads(judged)["data"]["groups"]
