@@ -26,6 +26,7 @@ from services.scoring.fleet import Fleet, Live, Open, Watch
 from services.scoring.outputs import CHANGELOG, VITALS
 from services.scoring.pipeline import Scorer, Scoring, Told
 from services.scoring.settings import ScoringSettings
+from services.scoring.warm import warm
 
 HELD: Final = {
     Decision.HELD_PERSISTENCE: "persistence",
@@ -63,6 +64,7 @@ def tasks(
         Retry: changes.v1 cannot be read.
     """
     role, topic_id, codec = settings.role, _topic_id(options), Codec(settings.schemas)
+    warm(codec)
     configured = engine(settings.model, role=role, topic_id=topic_id)
     open_ = opener(settings.models, role=role, topic_id=topic_id)
     fleet = Fleet(configured, open_, codec, metrics)

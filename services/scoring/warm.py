@@ -1,0 +1,62 @@
+"""`python -m services.scoring.warm`: compile every loop of scoring, so that no event waits for it.
+
+What was compiled is kept on disk (see `core.compiled`). Where it is not, as at the first start of
+a new version, this takes some 15 s; where it is, the time of reading it.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from services.core.events import PSEUDONYM_BYTES, Kind, Vitals, packed
+from services.core.features import FEATURES
+from services.runtime.codec import Codec
+from services.runtime.settings import ServiceSettings
+from services.scoring.folding import MOST_RAW
+from services.scoring.ward import Ward
+from services.scoring.wire import Wire
+
+NOBODY: Final = bytes(PSEUDONYM_BYTES)
+MINUTE_US: Final = 60_000_000
+
+
+def warm(codec: Codec) -> None:
+    """Let somebody who does not exist be measured so often that every loop is needed."""
+    wire, ward = Wire(codec), Ward()
+    for event in _events():
+        ward.apply(wire.event(codec.encode(event)))
+    ward.patients[NOBODY].history.write_features(np.empty(len(FEATURES), np.float32))
+
+
+def _events() -> Iterator[Vitals]:
+    for number in range(MOST_RAW + 1):
+        yield _event(number, Kind.OBSERVATION)
+    yield _event(0, Kind.RETRACTION)
+
+
+def _event(number: int, kind: Kind) -> Vitals:
+    at = number * MINUTE_US
+    return Vitals(
+        kind=kind,
+        source="",
+        pseudonym=NOBODY,
+        encounter=NOBODY,
+        measured_at=at,
+        received_at=at,
+        accepted_at=at,
+        ingest_id="",
+        raw_partition=0,
+        raw_offset=0,
+        variables=b"\0",
+        values=packed([80], "<f8"),
+        flags=packed([0], "<u2"),
+        ids=packed([number], "<u8"),
+        versions=packed([1], "<i8"),
+    )
+
+
+if __name__ == "__main__":
+    warm(Codec(ServiceSettings().schemas))
+    sys.exit(0)

@@ -1,0 +1,29 @@
+"""Whatever is compiled for a partition's events was compiled before the first of them came."""
+
+from types import ModuleType
+
+from numba.core.registry import CPUDispatcher
+from wards import CODEC, Run, log, ward_log
+
+from services.core.features import rows, scores
+from services.scoring import folding, history, readings, summary, wire
+from services.scoring.warm import warm
+
+MODULES: list[ModuleType] = [rows, scores, folding, history, readings, summary, wire]
+
+
+def compiled() -> dict[str, int]:
+    return {
+        name: len(loop.signatures)
+        for module in MODULES
+        for name, loop in vars(module).items()
+        if isinstance(loop, CPUDispatcher) and loop.signatures
+    }
+
+
+def test_after_warming_nothing_is_left_to_compile() -> None:
+    warm(CODEC)
+    before = compiled()
+    assert {"put", "retract", "fold_crowded", "write_features", "_places_in"} <= before.keys()
+    Run().hand(log(ward_log(1)))
+    assert compiled() == before
