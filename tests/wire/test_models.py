@@ -144,7 +144,7 @@ def exercised(ground: Ground, digests: dict[str, str]) -> Changed:
             onwards(log)
             vigil.change("rollback")
             onwards(log)
-        until(log.settled, what="the end")
+        until(lambda: through(log), what="the end")
         told.append(vigil.say("list", "--json"))
         assert service.stop() == ExitCode.OK
     log.read_to_end()
@@ -169,6 +169,13 @@ class Seen:
             found = (CODEC.decode(record.value or b"", PredictionBatch) for record in fresh)
             self._models.update((batch.model_digest, batch.role) for batch in found)
         return (digest, role) in self._models
+
+
+def through(log: Log) -> bool:
+    """Tell whether the last event of every partition has its prediction."""
+    log.read_to_end()
+    newest = {p: log.of(VITALS, p)[-1].offset for p in log.partitions if log.of(VITALS, p)}
+    return all(log.predicted.get(p, -1) >= offset for p, offset in newest.items())
 
 
 def onwards(log: Log) -> None:
