@@ -143,9 +143,11 @@ def main() -> None:
             ground = Ground(broker, Path(folder), ScoringSettings().model)
             write(broker.bootstrap, crowd(past, codec, copies=copies))
             log = Log(ground.options, codec)
+            log.read_to_end()
             with Instance(ground) as service:
                 service.start()
-                until(log.settled, 1_200)
+                until(lambda: log.settled(ground.committed()), 1_200)
+            log.read_to_end()
             live = crowd(itertools.chain(later, going_on), codec, copies=copies)
             feed = Feed(broker.bootstrap, live, rate=LIVE_PER_S)
             gone = stalls(ground, feed, log, given.kills)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from services.core.errors import ExitCode
@@ -18,6 +19,7 @@ from services.local.kafka import Broker
 from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.client import QUIET
 from services.runtime.topics.files import read_topics
+from services.scoring.outputs import VITALS
 
 PARTITIONS = 4
 GROUP = "scoring"
@@ -75,6 +77,16 @@ class Ground:
         """How many members of the group hold partitions."""
         found = self._admin.describe_consumer_groups([GROUP])[GROUP].result(GONE_S)
         return sum(bool(member.assignment.topic_partitions) for member in found.members)
+
+    def committed(self) -> dict[int, int]:
+        """The group's next offset of each partition of vitals.v1, no transaction pending on it."""
+        places = [TopicPartition(VITALS, p) for p in range(PARTITIONS)]
+        asked = [ConsumerGroupTopicPartitions(GROUP, places)]
+        found = self._admin.list_consumer_group_offsets(asked, require_stable=True)[GROUP]
+        try:
+            return {p.partition: p.offset for p in found.result(GONE_S).topic_partitions or ()}
+        except KafkaException:  # it waits for a transaction
+            return {}
 
     def _topics(self) -> set[str]:
         known = self._admin.list_topics(timeout=GONE_S).topics

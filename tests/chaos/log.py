@@ -58,11 +58,11 @@ class Log:
         for record in self._reader.until(goals, patience_s=PATIENCE_S):
             self._take(record)
 
-    def settled(self) -> bool:
-        """Tell whether the last event of every partition has its prediction."""
-        self.read()
+    def settled(self, committed: Mapping[int, int]) -> bool:
+        """Tell whether the group has gone through all events, with nothing of it on its way."""
         newest = {p: self.of(VITALS, p)[-1].offset for p in self.partitions if self.of(VITALS, p)}
-        return all(self.predicted.get(p, -1) >= offset for p, offset in newest.items())
+        through = all(committed.get(p, -1) > offset for p, offset in newest.items())
+        return through and not self.in_transaction()
 
     def moving(self) -> int:
         """Count the partitions that go on being predicted; waits until all do, or a while."""
@@ -77,7 +77,7 @@ class Log:
 
     def in_transaction(self) -> bool:
         """Tell whether a transaction is open on what scoring writes."""
-        written = [place for place in self._places if place[0] == PREDICTIONS]
+        written = [place for place in self._places if place[0] != VITALS]
         high, stable = ends(self._options, written), stable_ends(self._options, written)
         return any(stable[place] < high[place] for place in written)
 

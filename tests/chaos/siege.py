@@ -78,6 +78,6 @@ class Siege:
     def verdict(self) -> Verdict:
         """Wait until all is scored, and compare; nothing may be fed meanwhile."""
         self.log.read_to_end()
-        until(self.log.settled, what="the prediction of the last event")
+        until(lambda: self.log.settled(self.ground.committed()), what="the end of the log")
         self.log.read_to_end()
         return self._undisturbed.compare(self.log)

@@ -1,5 +1,7 @@
 """The whole path while ClickHouse is away: scoring goes on, and the ledger loses nothing."""
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ from whole_path import WholePath, until
 
 from services.core.errors import ExitCode
 from services.local.home import REPO
-from services.local.supervision import Supervisor
 from services.runtime.codec import Codec
 from services.simulator.delivery import Pace
 from services.simulator.messages import START
@@ -25,7 +26,7 @@ STORE = "clickhouse"
 
 
 def without_a_store(cache: Path, *, seed: int) -> dict[str, Any]:
-    """ClickHouse is stopped under a ward that goes on, and comes back later."""
+    """ClickHouse hangs under a ward that goes on, then dies, and comes back."""
     path = WholePath(cache)
     try:
         path.start()
@@ -63,13 +64,16 @@ def without_a_store(cache: Path, *, seed: int) -> dict[str, Any]:
 
 
 def _away(path: WholePath) -> int:
-    """Stop the store for a while, and count what is predicted after its first second away."""
-    supervisor, count = Supervisor(path.home), Count(path.options, Codec(REPO / "schemas"))
-    supervisor._call("stopProcess", STORE)
+    """Let the store hang for a while and die, and count what is predicted while it hangs.
+
+    It is not stopped by its supervisor: its port would be anybody's meanwhile.
+    """
+    count, victim = Count(path.options, Codec(REPO / "schemas")), path.pid(STORE)
+    os.kill(victim, signal.SIGSTOP)
     gone = time.monotonic()
     until(lambda: count.read() >= 0 and time.monotonic() > gone + 1)
     before = count.predictions
     until(lambda: count.read() >= 0 and time.monotonic() > gone + AWAY_S)
-    supervisor.start(STORE)
+    path.kill(STORE)
     count.close()
     return count.predictions - before
