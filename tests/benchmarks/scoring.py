@@ -1,7 +1,8 @@
 """`make bench NAME=scoring`: the whole work of one scoring process, on a log that waits for it.
 
-Consume, decode, apply to the state, features, ONNX, policy, encode, changelog, transaction. The
-limit is the same loop with a task that only copies: what the client and the broker allow.
+Consume, decode, apply to the state, features, ONNX, policy, encode, changelog, transaction,
+metrics. The limit is the same loop with a task that only copies: what the client and the broker
+allow. The peer is the bare loop in transactions (`bare.py`), measured in the same run.
 """
 
 import argparse
@@ -15,22 +16,28 @@ from pathlib import Path
 
 import builders
 import numpy as np
+from bare import OBSERVATIONS, Bare, observations
 from report import line, spread
 
-from services.core.events import Role
+from services.core.events import Role, Vitals
 from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
+from services.runtime import bundle
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import create_topic, topics
 from services.runtime.kafka.group import Partition
 from services.runtime.kafka.publisher import Publisher
+from services.runtime.model import OnnxModel
 from services.runtime.ports import Output, Record, Stateless, Task
+from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import Plan, Worker
-from services.scoring.__main__ import engine
+from services.scoring.__main__ import counting, engine
 from services.scoring.crew import Alone
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
+from services.scoring.warm import warm
 from services.simulator.messages import START
 from services.simulator.ward import Ward
 
@@ -87,11 +94,13 @@ def vitals(beds: int, count: int) -> list[Output]:
     raise AssertionError("the ward ended")
 
 
-def run(bootstrap: str, name: str, count: int, make: Callable[[int], Task]) -> Counting:
+def run(
+    bootstrap: str, name: str, count: int, make: Callable[[int], Task], *, topic: str = VITALS
+) -> Counting:
     options = {"bootstrap.servers": bootstrap}
     stopping = threading.Event()
     meter = Counting(count, stopping)
-    plan = Plan(service=name, instance=0, inputs=(VITALS,), changelog=CHANGELOG)
+    plan = Plan(service=name, instance=0, inputs=(topic,), changelog=CHANGELOG)
     Worker(plan, options, make, meter, time.monotonic).run(stopping)
     return meter
 
@@ -99,7 +108,15 @@ def run(bootstrap: str, name: str, count: int, make: Callable[[int], Task]) -> C
 def scorer(bootstrap: str, model: Path) -> Scorer:
     topic_id = topics({"bootstrap.servers": bootstrap})[VITALS].topic_id
     made = engine(model, role=Role.SHOWN, topic_id=topic_id)
-    return Scorer(Codec(REPO / "schemas"), Alone(made), told=lambda *_: None)
+    metrics = Metrics(Build(service="scoring", version="0", revision="", python=""))
+    codec = Codec(REPO / "schemas")
+    warm(codec)
+    return Scorer(codec, Alone(made), counting(metrics, Role.SHOWN))
+
+
+def bare_loop(model: Path) -> Callable[[int], Task]:
+    loaded = bundle.load(model)
+    return partial(Bare, onnx=OnnxModel(loaded), width=len(loaded.features))
 
 
 def main() -> None:
@@ -111,37 +128,51 @@ def main() -> None:
     given = parser.parse_args()
     sys.stderr.write("simulating the ward\n")
     events = vitals(given.beds, given.events)
-    ours, limit, cpu, batches = [], [], [], list[int]()
+    codec = Codec(REPO / "schemas")
+    bare = observations([codec.decode(e.value or b"", Vitals) for e in events], PARTITIONS)
+    ours, limit, peer, cpu, peer_cpu, batches = [], [], [], [], [], list[int]()
     for repetition in range(given.repetitions):
         with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
             broker = Broker(Path(folder), free_port(), cache=here().cache).start()
             try:
-                prepare(broker.bootstrap, events)
+                prepare(broker.bootstrap, [*events, *bare])
                 shared = scorer(broker.bootstrap, given.model)
                 make = partial(Scoring, scorer=shared)
                 scored = run(broker.bootstrap, "scoring", len(events), make)
                 copied = run(broker.bootstrap, "copying", len(events), Copying)
+                stripped = run(
+                    broker.bootstrap, "bare", len(bare), bare_loop(given.model), topic=OBSERVATIONS
+                )
             finally:
                 broker.stop()
         ours.append(len(events) / (scored.ended - scored.began))
         limit.append(len(events) / (copied.ended - copied.began))
+        peer.append(len(bare) / (stripped.ended - stripped.began))
+        peer_cpu.append((stripped.cpu_ended - stripped.cpu_began) / len(bare) * 1e6)
         cpu.append((scored.cpu_ended - scored.cpu_began) / len(events) * 1e6)
         batches += scored.batches
-        sys.stderr.write(f"{repetition + 1}: {ours[-1]:,.0f} events/s, limit {limit[-1]:,.0f}\n")
+        told = f"{ours[-1]:,.0f} events/s, limit {limit[-1]:,.0f}, bare {peer[-1]:,.0f}"
+        sys.stderr.write(f"{repetition + 1}: {told}\n")
     figures = {
         "events_per_s": spread(ours),
         "limit_events_per_s": spread(limit),
+        "bare_loop_events_per_s": spread(peer),
+        "bare_loop_cpu_us_per_event": spread(peer_cpu),
         "cpu_us_per_event": spread(cpu),
         "batch_records_median": float(np.median(batches)),
     }
-    ratios = {"of_the_limit": spread([a / b for a, b in zip(ours, limit, strict=True)])}
+    ratios = {
+        "of_the_limit": spread([a / b for a, b in zip(ours, limit, strict=True)]),
+        "transactional_loop": spread([a / b for a, b in zip(ours, peer, strict=True)]),
+        "transactional_loop_cpu": spread([b / a for a, b in zip(cpu, peer_cpu, strict=True)]),
+    }
     did = f"{len(events)} vitals events of {given.beds} beds, {PARTITIONS} partitions, backlog"
     print(line("scoring", figures, ratios, did=did, repetitions=given.repetitions))
 
 
 def prepare(bootstrap: str, events: Sequence[Output]) -> None:
     options = {"bootstrap.servers": bootstrap}
-    for name in (VITALS, PREDICTIONS, ALERTS, CHANGELOG):
+    for name in (VITALS, PREDICTIONS, ALERTS, CHANGELOG, OBSERVATIONS):
         size = {"max.message.bytes": "2097152"}
         create_topic(options, name, partitions=PARTITIONS, config=size)
     publisher, confirmed = Publisher(options), list[bool]()
