@@ -36,21 +36,19 @@ class Meeting(NamedTuple):
         stays: the rows.
         home: of patients that it did not see, as they are charted at home.
         met: of the same rows by the other model, or as they are charted elsewhere.
-        share: of the hours that are alerted where the other model was made.
     """
 
     stays: Stays
     home: Judgement
     met: Judgement
-    share: float
 
 
 def measured(meeting: Meeting) -> dict[str, Any]:
     """Utility, AUROC, share of hours alerted and calibration, at home and as met.
 
-    `lost` has its interval by patient. `budget` is the utility with a threshold from unlabelled
-    scores alone, for as many alerts as where the model was made: in each fifth of the patients
-    from the scores of the next fifth.
+    `lost` has its interval by patient. `budget` is the utility of `met` with a threshold from its
+    scores alone, without a label: in each fifth of the patients from the scores of the next
+    fifth, for as many alerts as the judgement at home gives these patients.
     """
     stays, home, met = meeting.stays, meeting.home, meeting.met
     alerts = {"home": home.alert, "met": met.alert, "budget": _in_budget(meeting)}
@@ -74,12 +72,12 @@ def measured(meeting: Meeting) -> dict[str, Any]:
 
 def _in_budget(meeting: Meeting) -> NDArray[np.bool_]:
     fold = folds_of(meeting.stays.ids)[meeting.stays.patient]
-    margin = meeting.met.margin
+    margin, share = meeting.met.margin, float(np.mean(meeting.home.alert))
     alert = np.zeros(len(fold), np.bool_)
     for each in range(FOLDS):
         first_weeks = margin[fold == (each + 1) % FOLDS]
         own = fold == each
-        alert[own] = margin[own] >= threshold_within(first_weeks, meeting.share)
+        alert[own] = margin[own] >= threshold_within(first_weeks, share)
     return alert
 
 

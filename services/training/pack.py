@@ -16,6 +16,7 @@ _LIBRARIES: Final = ("lightgbm", "numpy", "onnx", "onnxmltools", "polars")
 _ROOT: Final = Path(__file__).parents[2]
 _CODE: Final = (
     "services/core/features/*.py",
+    "services/core/support.py",
     "services/core/vitals.py",
     "services/core/stats/*.py",
     "services/training/*.py",

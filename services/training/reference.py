@@ -20,6 +20,7 @@ from services.core.vitals import UNITS, VARIABLES, VITALS
 from services.training.booster import SEED
 from services.training.source import Stays
 from services.training.study import Course, Judged
+from services.training.support import support
 
 SCHEMA: Final = "vigil.reference/1"
 
@@ -50,6 +51,7 @@ def reference(given: Course, judged: Judged) -> dict[str, Any]:
         "alert_share": round(float(_mean_by_patient(judged.alert, stays)), 6),
         "calibration": calibration(given, judged),
         "nulls": _nulls(stays),
+        "support": support(stays),
     }
 
 

@@ -36,11 +36,6 @@ class Home(NamedTuple):
     models: list[str]
     judged: Judgement
 
-    @property
-    def share(self) -> float:
-        """Of the hours, alerted."""
-        return float(np.mean(self.judged.alert))
-
 
 def robustness(given: Course, *, say: Say, trees: int = TREES) -> dict[str, Any]:
     """Measure each set of columns under every change of CHANGES, and from unit to unit.
@@ -63,7 +58,7 @@ def robustness(given: Course, *, say: Say, trees: int = TREES) -> dict[str, Any]
         for columns, home in zip(SETS, homes, strict=True):
             own = home.judged._replace(margin=home.judged.margin[kept])
             other = own._replace(margin=_margins(home.models, met, columns))
-            found[columns.name][what] = measured(Meeting(stays, own, other, home.share))
+            found[columns.name][what] = measured(Meeting(stays, own, other))
     for columns in SETS:
         found[columns.name] |= _between_units(units, columns, trees, say=say)
     return {"schema": SCHEMA, "data": {"sha256": given.stays.digest}, "sets": found}
@@ -105,7 +100,7 @@ def _between_units(
         every = np.arange(len(there.fold))
         margin = margins(model, inputs(there, columns, every))
         other = homes[made].judged._replace(margin=margin)
-        meeting = Meeting(there.stays, homes[met].judged, other, homes[made].share)
+        meeting = Meeting(there.stays, homes[met].judged, other)
         found[f"made in {made}, met {met}"] = measured(meeting)
     return found
 

@@ -194,7 +194,7 @@ def judged(stays: Stays, shift: float = 0.0) -> Judgement:
 
 def test_nothing_is_lost_where_nothing_changes(stays: Stays) -> None:
     home = judged(stays)
-    found = measured(Meeting(stays, home, home, float(np.mean(home.alert))))
+    found = measured(Meeting(stays, home, home))
     assert found["utility"]["lost"] == 0
     assert found["utility"]["interval"] == [0, 0]
     assert found["utility"]["budget"] == pytest.approx(found["utility"]["home"], abs=0.05)
@@ -204,7 +204,7 @@ def test_nothing_is_lost_where_nothing_changes(stays: Stays) -> None:
 
 def test_a_budget_wins_back_what_a_shift_of_all_scores_lost(stays: Stays) -> None:
     home = judged(stays)
-    found = measured(Meeting(stays, home, judged(stays, shift=-3.0), float(np.mean(home.alert))))
+    found = measured(Meeting(stays, home, judged(stays, shift=-3.0)))
     assert found["alert_share"]["met"] < found["alert_share"]["home"] / 3
     assert found["auroc"]["met"] == pytest.approx(found["auroc"]["home"])
     assert found["calibration_slope"]["met"] == pytest.approx(found["calibration_slope"]["home"])
@@ -215,7 +215,7 @@ def test_a_budget_wins_back_what_a_shift_of_all_scores_lost(stays: Stays) -> Non
 
 def test_classes_that_a_line_can_tell_apart_have_no_slope(stays: Stays) -> None:
     clear = judged(stays)._replace(margin=np.where(stays.label == 1, 1.0, -1.0))
-    found = measured(Meeting(stays, clear, clear, 0.1))
+    found = measured(Meeting(stays, clear, clear))
     assert found["calibration_slope"] == {"home": None, "met": None}
 
 

@@ -19,6 +19,7 @@ from services.core.stats.drift import SMALLEST_K
 from services.core.stats.nulls import Null
 from services.core.stats.sketches import SMALLEST_CELL
 from services.core.stats.utility import best_threshold
+from services.core.support import Support
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, load
 from services.training import study
@@ -273,6 +274,15 @@ def test_a_bundle_names_no_patient_and_shows_no_small_cell(trained: Trained, fol
     assert {"HR", "HR.presence"} <= set(nulls)
     assert {"EtCO2", "EtCO2.presence"}.isdisjoint(nulls)
     assert min(null.patients for each in nulls.values() for null in each) == SMALLEST_K
+
+
+def test_a_bundle_holds_the_rule_by_which_it_abstains_from_strangers(
+    trained: Trained, folder: Path
+) -> None:
+    del trained
+    rule = msgspec.convert(load(folder).reference["support"], Support)
+    assert rule.youngest is not None
+    assert "HR" in rule.variables
 
 
 def test_the_reference_counts_each_patient_once(
