@@ -80,10 +80,29 @@ def test_the_image_is_neither_root_nor_without_a_check() -> None:
 
 
 def test_what_is_compiled_at_run_time_can_be_written_though_the_root_cannot() -> None:
-    [folder] = re.findall(r"NUMBA_CACHE_DIR=(\S+)", DOCKERFILE)
+    [folder] = re.findall(r"NUMBA_CACHE_DIR=(\S+)$", DOCKERFILE, re.MULTILINE)
     assert folder.startswith(f"{IN_IMAGE['VIGIL_HOME']}/")
     for it in OURS.values():
         assert any(mount.startswith(f"{IN_IMAGE['VIGIL_HOME']}:") for mount in it["tmpfs"])
+
+
+def test_a_container_starts_with_what_was_compiled_at_build_time_and_then_its_command(
+    tmp_path: Path,
+) -> None:
+    [script] = re.findall(r'ENTRYPOINT \["/opt/vigil/(.+)"\]', DOCKERFILE)
+    [built] = re.findall(r"NUMBA_CACHE_DIR=(\S+) \S+ -m services.scoring.warm", DOCKERFILE)
+    text = (REPO / script).read_text()
+    assert built in text
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "one").write_text("compiled")
+    start = tmp_path / "start.sh"
+    start.write_text(text.replace(built, str(tmp_path / "built")))
+    start.chmod((REPO / script).stat().st_mode)
+    for _ in range(2):
+        told = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run([start, "echo", "a b"], env=told, capture_output=True, check=True)
+        assert done.stdout == b"a b\n"
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["one"]
 
 
 def test_the_build_sees_what_it_copies_and_no_key() -> None:
