@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument(
-        "--beds", type=int, default=3240, help="each sends about one Bundle a second"
+        "--beds", type=int, default=2900, help="they send about 525 Bundles a second"
     )
     given = parser.parse_args()
     path = WholePath(here().cache)
