@@ -1,0 +1,89 @@
+"""How long a transaction takes in records: as long as the last commit took, within bounds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.kafka.client import gathering
+from services.runtime.kafka.group import Partition
+from services.runtime.ports import Output, Record, Stateless
+from services.runtime.worker import LONGEST_S, SHORTEST_S, Plan, Worker
+
+STEP_S = 0.001
+RECORD = Record("a", 0, 0, 0, None, None)
+
+
+class Ignoring(Stateless):
+    def handle(self, _: Sequence[Record]) -> Iterable[Output]:
+        return ()
+
+
+class World:
+    """Clock, broker and meter in one: a record every STEP_S, commits as slow as they are told."""
+
+    def __init__(self, commits_s: Sequence[float], records: int) -> None:
+        self.now, self._commits_s, self._left = 0.0, list(commits_s), records
+        self.lasted_s: list[float] = []
+        self._began = 0.0
+
+    def read(self, _: float) -> list[Record]:
+        self.now += STEP_S
+        self._left -= 1
+        return [RECORD] if self._left >= 0 else []
+
+    def begin(self) -> None:
+        self._began = self.now
+
+    def write(self, outputs: Sequence[Output]) -> None: ...
+
+    def commit(self, _: Mapping[Partition, int], __: object, ___: float) -> None:
+        self.lasted_s.append(self.now - self._began)
+        self.now += self._commits_s.pop(0)
+
+    def handled(self, records: Sequence[Record], outputs: Sequence[Output]) -> None: ...
+
+    def committed(self, seconds: float) -> None: ...
+
+    def assigned(self, partitions: Sequence[Partition], rows: int) -> None: ...
+
+    def behind(self, lag: dict[Partition, int]) -> None: ...
+
+
+def worker_in(world: World) -> Worker:
+    plan = Plan(service="s", instance=0, inputs=("a",))
+    options = {"bootstrap.servers": "127.0.0.1:1"}
+    made: Any = Worker(plan, options, lambda _: Ignoring(), world, lambda: world.now)
+    made._publisher = made._reader = world
+    made._gained([("a", 0)])
+    worker: Worker = made
+    return worker
+
+
+@given(st.lists(st.floats(0, 0.5), min_size=1, max_size=6))
+def test_under_load_a_transaction_lasts_as_long_as_the_last_commit_took(
+    commits_s: list[float],
+) -> None:
+    world = World([*commits_s, 0], records=10_000)
+    worker = worker_in(world)
+    for _ in range(len(commits_s) + 1):
+        worker._transact([RECORD])
+    for took_s, lasted_s in zip([0.0, *commits_s], world.lasted_s, strict=True):
+        expected_s = min(max(took_s, SHORTEST_S), LONGEST_S)
+        assert expected_s - 1e-9 <= lasted_s <= expected_s + 2 * STEP_S
+
+
+@given(st.floats(0, 0.5))
+def test_a_light_load_never_waits_for_a_slow_commit_of_before(commit_s: float) -> None:
+    world = World([commit_s, 0], records=0)
+    worker = worker_in(world)
+    worker._transact([RECORD])
+    worker._transact([RECORD])
+    assert world.lasted_s[1] <= 2 * STEP_S
+
+
+def test_only_what_nobody_waits_for_is_gathered() -> None:
+    assert "fetch.min.bytes" not in gathering(0)
+    assert gathering(0.2)["fetch.min.bytes"] == 64 << 10
+    assert gathering(0.2)["fetch.wait.max.ms"] == 200
