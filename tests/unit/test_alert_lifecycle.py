@@ -426,7 +426,7 @@ def test_neither_a_cut_nor_a_restart_changes_a_decision(
         other = way(records, policy)
         assert other.alerts == once.alerts
         assert [e["decision"] for e in other.entries] == [e["decision"] for e in once.entries]
-        assert other.rows == once.rows
+        assert other.patients == once.patients
 
 
 @quick
