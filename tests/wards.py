@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.core.events import (
     MICROSECONDS_PER_HOUR,
     Alert,
+    Change,
     Decision,
     Demographics,
     Disposition,
@@ -23,6 +24,7 @@ from services.core.events import (
     packed,
 )
 from services.core.features import FEATURES
+from services.core.lineup import Proposal, encode
 from services.core.policy import Abstain, Policy
 from services.core.support import Limits
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
@@ -206,6 +208,23 @@ def scorer(
     **of: Any,
 ) -> Scorer:
     return Scorer(CODEC, Alone(engine(policy, **of)), told or Kept())
+
+
+def deployment(proposal: Proposal, number: int = 0) -> Change:
+    """Ask for a line-up of models, as `vigil models` does."""
+    return Change(
+        change_id=f"c{number}",
+        kind="deployment",
+        subject="model",
+        made_at=0,
+        effective_from=0,
+        requested_by="a",
+        approved_by="b",
+        reason="c",
+        before="",
+        after="",
+        content=encode(proposal),
+    )
 
 
 class Run:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from report import line
 from scoring import vitals
+from wards import deployment
 
 from services.core.events import Change, Role
-from services.core.lineup import History, LineUp, Seat, encode
+from services.core.lineup import History, LineUp, Seat
 from services.local.home import REPO
 from services.runtime.bundle import FILES
 from services.runtime.codec import Codec
@@ -66,19 +67,7 @@ class Site:
         return thread
 
     def _change(self, line_up: LineUp) -> Change:
-        change = Change(
-            change_id=str(self._made),
-            kind="deployment",
-            subject="model/champion",
-            made_at=0,
-            effective_from=0,
-            requested_by="a",
-            approved_by="b",
-            reason="c",
-            before="",
-            after="",
-            content=encode(self._history.propose(line_up)),
-        )
+        change = deployment(self._history.propose(line_up), self._made)
         self._history.take(change, self._made)
         return change
 

@@ -23,6 +23,7 @@ from wards import (
     Kept,
     Run,
     admitted,
+    deployment,
     engine,
     entries_of,
     first_difference,
@@ -33,8 +34,8 @@ from wards import (
 )
 
 from services.core.errors import Stop
-from services.core.events import Change, PredictionBatch, Role, Vitals
-from services.core.lineup import History, LineUp, Part, Proposal, Seat, encode, in_canary
+from services.core.events import PredictionBatch, Role, Vitals
+from services.core.lineup import History, LineUp, Part, Proposal, Seat, in_canary
 from services.runtime.bundle import BundleRefused, Unfit
 from services.runtime.ports import Output, Record
 from services.runtime.telemetry.build import Build
@@ -94,19 +95,7 @@ class Site:
 
     def change(self, proposal: Proposal) -> None:
         number = len(self.changes)
-        change = Change(
-            change_id=f"c{number}",
-            kind="deployment",
-            subject="model",
-            made_at=0,
-            effective_from=0,
-            requested_by="a",
-            approved_by="b",
-            reason="c",
-            before="",
-            after="",
-            content=encode(proposal),
-        )
+        change = deployment(proposal, number)
         self.history.take(change, number)
         self.changes.append(Record("changes.v1", 0, number, 0, None, CODEC.encode(change)))
 

@@ -11,12 +11,12 @@ import pytest
 from bundles import LINE, trained, write_bundle
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
-from wards import CODEC, engine
+from wards import CODEC, deployment, engine
 
 from services.cli.main import app
-from services.core.events import Change, Role
+from services.core.events import Role
 from services.core.features import FEATURES
-from services.core.lineup import History, LineUp, Seat, encode
+from services.core.lineup import History, LineUp, Seat
 from services.runtime.bundle import MANIFEST, BundleRefused, Unfit, digest_of
 from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
@@ -172,19 +172,7 @@ def engine_of(fleet: Fleet) -> Any:
 
 
 def deployed(line_up: LineUp) -> Record:
-    change = Change(
-        change_id="1",
-        kind="deployment",
-        subject="model/champion",
-        made_at=0,
-        effective_from=0,
-        requested_by="a",
-        approved_by="b",
-        reason="c",
-        before="",
-        after="",
-        content=encode(History().propose(line_up)),
-    )
+    change = deployment(History().propose(line_up))
     return Record("changes.v1", 0, 0, 0, None, CODEC.encode(change))
 
 
