@@ -210,11 +210,11 @@ def scorer(
     return Scorer(CODEC, Alone(engine(policy, **of)), told or Kept())
 
 
-def deployment(proposal: Proposal, number: int = 0) -> Change:
+def deployment(proposal: Proposal | bytes, number: int = 0, *, kind: str = "deployment") -> Change:
     """Ask for a line-up of models, as `vigil models` does."""
     return Change(
         change_id=f"c{number}",
-        kind="deployment",
+        kind=kind,
         subject="model",
         made_at=0,
         effective_from=0,
@@ -223,7 +223,7 @@ def deployment(proposal: Proposal, number: int = 0) -> Change:
         reason="c",
         before="",
         after="",
-        content=encode(proposal),
+        content=proposal if isinstance(proposal, bytes) else encode(proposal),
     )
 
 

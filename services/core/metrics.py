@@ -150,7 +150,7 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         labels=("service", "outcome"),
     ),
     "model_changes_total": Metric(
-        meaning="Changes of models and policies: taken, or refused with the reason; the old stay.",
+        meaning="Changes of models and policies: taken, refused (reason) or failed; the old stay.",
         labels=("service", "outcome", "reason"),
     ),
 }

@@ -28,6 +28,9 @@ FETCH_BYTES: Final = 16_384
 """For which a broker waits so long: nobody waits for a window of hours."""
 
 
+RETRY_S: Final = 0.2
+
+
 class CommittedThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka reads; committed records only."""
 
@@ -86,8 +89,11 @@ class CommittedConsumer(driver.Consumer):
         try:
             if self.assignment():
                 await self.perform_seek()
-        except KafkaError:
-            return False  # they move again, or the broker is away: the next call tries again
+        except KafkaError as error:
+            # They move again, or the broker is away: the next call tries again.
+            self.log.warning("committed offsets were not reached: %s", type(error).__name__)
+            await self.sleep(RETRY_S)
+            return False
         self._moved = False
         return True
 

@@ -124,6 +124,10 @@ class Fleet:
         kept.add(self._configured.digest)
         self._engines = {d: engine for d, engine in self._engines.items() if d in kept}
 
+    def failed(self) -> None:
+        """Count that changes could not be followed, whatever the cause; what held stays."""
+        self._count("failed", "")
+
     def _count(self, outcome: str, reason: str) -> None:
         self._metrics.counter("model_changes_total", outcome=outcome, reason=reason).inc()
 
@@ -209,9 +213,17 @@ class Watch:
     def _watch(self) -> None:
         while True:
             time.sleep(LOOK_S)
-            try:
-                with self._turn:
-                    self._follower.heed(0)
-                    self._fleet.settle()
-            except Retry as error:
-                log.warning("changes could not be read", exc_info=error)
+            self.heed()
+
+    def heed(self) -> None:
+        """Take what has come, and go on with what holds if that cannot be done."""
+        try:
+            with self._turn:
+                self._follower.heed(0)
+                self._fleet.settle()
+        except Retry as error:
+            log.warning("changes could not be read", exc_info=error)
+        except Exception as error:
+            # A thread that ended here would leave every later change unheard, in silence.
+            self._fleet.failed()
+            log.error("changes could not be followed", exc_info=error)  # noqa: TRY400 - our logs tell no values

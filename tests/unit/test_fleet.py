@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.course import Course, CutOver
 from services.scoring.crew import Engine
-from services.scoring.fleet import Fleet, Live, Recorded
+from services.scoring.fleet import Fleet, Live, Recorded, Watch
 from services.scoring.pipeline import Scorer
 
 PATIENTS = [f"p{number}" for number in range(12)]
@@ -374,6 +374,35 @@ def test_what_cannot_be_loaded_leaves_what_held_before_and_says_why() -> None:
     assert (
         'vigil_model_changes_total{outcome="refused",reason="missing",service="scoring"}' in text
     )
+
+
+def test_what_nobody_foresaw_is_counted_and_the_next_change_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Site()
+    fleet = site.fleet()
+    site.deploy(LineUp(champion=seat(1)))
+    told: list[Exception | Record] = [ValueError("a bug"), site.changes[-1]]
+
+    class Followed:
+        def __init__(self, _: object, __: str, take: Callable[[Record], None]) -> None:
+            self._take = take
+
+        def look(self) -> None: ...
+
+        def heed(self, _: float) -> None:
+            news = told.pop(0)
+            if isinstance(news, Exception):
+                raise news
+            self._take(news)
+
+    monkeypatch.setattr("services.scoring.fleet.Follower", Followed)
+    watch = Watch({}, fleet)
+    watch.heed()
+    assert fleet.present.crew.line_up.champion != seat(1)
+    assert 'model_changes_total{outcome="failed"' in site.metrics.exposition().decode()
+    watch.heed()
+    assert fleet.present.crew.line_up.champion == seat(1)
 
 
 def test_metrics_show_the_models_at_work_and_no_others() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wards import deployment
 
 from services.core.errors import Reason, Refusal
-from services.core.events import Change
 from services.core.lineup import (
     AS_CONFIGURED,
     MOST_SHADOWS,
@@ -39,33 +39,17 @@ def seat(number: int, **more: object) -> Seat:
     return msgspec.convert(known | more, Seat)
 
 
-def change(proposal: Proposal | bytes, number: int, kind: str = "deployment") -> Change:
-    return Change(
-        change_id=f"change-{number}",
-        kind=kind,
-        subject="model/champion",
-        made_at=0,
-        effective_from=0,
-        requested_by="a",
-        approved_by="b",
-        reason="c",
-        before="",
-        after="",
-        content=proposal if isinstance(proposal, bytes) else encode(proposal),
-    )
-
-
 def deployed(*line_ups: LineUp) -> History:
     history = History()
     for number, line_up in enumerate(line_ups):
-        history.take(change(history.propose(line_up), number), number)
+        history.take(deployment(history.propose(line_up), number), number)
     return history
 
 
 def refused(history: History, proposal: Proposal | bytes) -> tuple[Reason, str]:
     before = (history.now, history.latest, list(history.standing))
     with pytest.raises(Refusal) as caught:
-        history.take(change(proposal, 99), 99)
+        history.take(deployment(proposal, 99), 99)
     assert (history.now, history.latest, history.standing) == before, "nothing was changed"
     return caught.value.reason, caught.value.place
 
@@ -135,14 +119,14 @@ def test_content_that_is_no_proposal_is_refused(content: bytes) -> None:
 def test_a_change_whose_author_did_not_know_of_the_latest_is_refused() -> None:
     history = deployed(CHAMPION)
     late = history.propose(LineUp(champion=seat(3)))
-    history.take(change(history.propose(CANARY), 1), 1)
+    history.take(deployment(history.propose(CANARY), 1), 1)
     assert refused(history, late) == (Reason.KEY_MISMATCH, "based_on")
 
 
 def test_a_change_that_comes_twice_is_taken_once() -> None:
     history = deployed(CHAMPION)
     twice = history.propose(CANARY)
-    history.take(change(twice, 1), 1)
+    history.take(deployment(twice, 1), 1)
     assert refused(history, twice) == (Reason.KEY_MISMATCH, "based_on")
 
 
@@ -151,7 +135,7 @@ def test_each_rollback_goes_one_standing_deployment_back() -> None:
     for number, expected in enumerate([CHAMPION, AS_CONFIGURED]):
         proposal = history.undo()
         assert proposal is not None
-        history.take(change(proposal, 10 + number), 10 + number)
+        history.take(deployment(proposal, 10 + number), 10 + number)
         assert history.now == expected
     assert history.undo() is None
 
@@ -159,13 +143,13 @@ def test_each_rollback_goes_one_standing_deployment_back() -> None:
 def test_a_rollback_of_a_deployment_takes_back_the_policies_that_came_after() -> None:
     history = deployed(CHAMPION, LineUp(champion=seat(2)))
     other = LineUp(champion=seat(2, policy=POLICY))
-    history.take(change(history.propose(other), 5, "policy"), 5)
-    policy_only, deployment = history.undo({"policy"}), history.undo({"deployment"})
+    history.take(deployment(history.propose(other), 5, kind="policy"), 5)
+    policy_only, whole = history.undo({"policy"}), history.undo({"deployment"})
     assert policy_only is not None
-    assert deployment is not None
+    assert whole is not None
     assert policy_only.line_up == LineUp(champion=seat(2))
-    assert deployment.line_up == CHAMPION
-    history.take(change(deployment, 6), 6)
+    assert whole.line_up == CHAMPION
+    history.take(deployment(whole, 6), 6)
     assert history.now == CHAMPION
 
 
@@ -201,7 +185,7 @@ def test_the_line_up_that_holds_is_the_top_of_what_was_not_taken_back(
         if proposal is None:
             assert stack == [AS_CONFIGURED]
             continue
-        history.take(change(proposal, number), number)
+        history.take(deployment(proposal, number), number)
         if line_up is None:
             stack.pop()
         else:
