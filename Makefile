@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
+WORKERS ?= 2
 SERVICES := gateway ingest scoring audit monitoring report
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-header --build-deps-for editable --allow-unsafe --strip-extras
@@ -23,7 +24,7 @@ demo: setup
 	$(BIN)/vigil demo $(ARGS)
 
 test: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
