@@ -37,7 +37,7 @@ def make(
     import numpy as np
 
     from services.core.freeze import Period
-    from services.ingest.__main__ import read_terminology
+    from services.ingest.tables import read_terminology
     from services.runtime.settings import ServiceSettings
     from services.simulator.unchanged import unchanged
 

@@ -1,14 +1,11 @@
 """`python -m services.ingest`: fhir.raw.v1 to vitals.v1, and what goes beside it."""
 
 import sys
-from pathlib import Path
 
-from services.core.errors import CommandError
 from services.core.events import Fate, Receipt
-from services.core.faults import Fault
-from services.core.terminology.book import TABLES, Terminology
 from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
 from services.ingest.settings import IngestSettings
+from services.ingest.tables import read_terminology
 from services.runtime.codec import Codec
 from services.runtime.kafka import admin
 from services.runtime.kafka.client import Options
@@ -35,7 +32,7 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
     """
     key = read_keys(settings.pseudonym_key_file)[0]
     vault = Vault.from_file(settings.payload_key_file)
-    terminology = read_terminology(settings.schemas / "terminology")
+    terminology = read_terminology(settings.schemas / "terminology", settings.site_terminology)
     codec = Codec(settings.schemas)
     partitions = len(admin.partitions_of(options, [VITALS]))
     on_receipt = counting(metrics)
@@ -47,22 +44,6 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
         partitions=partitions,
         on_receipt=on_receipt,
     )
-
-
-def read_terminology(folder: Path) -> Terminology:
-    """Read the tables of a folder.
-
-    Raises:
-        CommandError: a table is missing, or a row of one cannot be used.
-    """
-    try:
-        texts = {name: (folder / name).read_text(encoding="utf-8") for name in TABLES}
-        return Terminology.parse(texts)
-    except OSError as error:
-        what = f"The table {error.filename} cannot be read: {error.strerror}."
-        raise CommandError(what, "Set VIGIL_SCHEMAS.", Fault.TERMINOLOGY) from None
-    except ValueError as error:
-        raise CommandError(f"{error}.", "Mend this line.", Fault.TERMINOLOGY) from None
 
 
 def counting(metrics: Metrics) -> OnReceipt:

@@ -23,7 +23,7 @@ from services.core.stats.drawing import DRAWS, Column, Hours, placed, spread
 from services.core.stats.drift import SMALLEST_K, Summary, bin_of, compare, holm, psi
 from services.core.stats.sketches import decile_edges
 from services.core.vitals import VITALS
-from services.ingest.__main__ import read_terminology
+from services.ingest.tables import read_terminology
 from services.local.home import REPO
 from services.simulator.unchanged import unchanged
 from services.training.source import read

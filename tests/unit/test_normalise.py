@@ -522,3 +522,16 @@ def test_a_tick_goes_to_every_partition_of_vitals() -> None:
 def test_the_same_record_gives_the_same_bytes_in_another_life() -> None:
     received = [record(bundle(patient(), encounter(), observation(), observation(status="x")))]
     assert list(ingest().handle(received)) == list(ingest().handle(received))
+
+
+@pytest.mark.parametrize("kind", ["replaced-by", "replaces"])
+def test_a_merge_of_patients_is_refused_by_its_name(kind: str) -> None:
+    link = [{"other": {"reference": "Patient/p-2"}, "type": kind}]
+    events, _, (refused,) = read(patient(link=link))
+    assert (events, refused.reason, refused.place) == ([], "PATIENT_MERGE", "Patient.link.type")
+
+
+@pytest.mark.parametrize("kind", ["refer", "seealso"])
+def test_a_link_that_only_points_is_no_merge(kind: str) -> None:
+    events, _, refused = read(patient(link=[{"type": kind}]))
+    assert (len(events), refused) == (1, [])

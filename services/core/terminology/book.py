@@ -8,17 +8,21 @@ from typing import Final, Self
 import msgspec
 
 from services.core.errors import Reason, Refusal
-from services.core.terminology import codes, people, resources, units, variables
-from services.core.terminology.codes import CATEGORIES, NOT_OURS, Codes, is_loinc
-from services.core.terminology.people import PeopleCodes
-from services.core.terminology.units import Conversion, Conversions
-from services.core.terminology.variables import Variable
+from services.core.terminology import codes, local, people, resources, units, variables
+from services.core.terminology.codes import CATEGORIES, NOT_OURS, is_loinc
+from services.core.terminology.table import BadRow, Sheet
+from services.core.terminology.units import Conversion
 
 LOINC: Final = "http://loinc.org"
 UCUM: Final = "http://unitsofmeasure.org"
 NOT_LOINC: Final = "not LOINC"
 """Told in place of a code that is none: free text could name a person."""
-TABLES: Final = (variables.TABLE, codes.TABLE, units.TABLE, people.TABLE, resources.TABLE)
+TABLES: Final = (
+    *(variables.TABLE, codes.TABLE, units.TABLE, people.TABLE, resources.TABLE),
+    *(local.CODES, local.UNITS),
+)
+OVERLAYS: Final = tuple(name for name in TABLES if name != resources.TABLE)
+"""Those that a site can extend."""
 VERSION_DIGITS: Final = 12
 _REMEMBERED: Final = 4096
 
@@ -37,48 +41,50 @@ class Concept(msgspec.Struct, frozen=True):
 class Terminology:
     """Meanings of codes and units, parsed once at start; never changes."""
 
-    def __init__(
-        self,
-        *,
-        version: str,
-        variables: tuple[Variable, ...],
-        codes: Codes,
-        conversions: Mapping[int | None, Conversions],
-        people: PeopleCodes,
-        resources: frozenset[str],
-    ) -> None:
-        self.version = version
+    def __init__(self, sheets: Mapping[str, Sheet]) -> None:
+        """Parse the tables, by names of TABLES; raises BadRow."""
+        self.version = _version(sheets.values())
         """12 hex digits of the SHA-256 of all tables: the factor version of every conversion."""
-        self.variables = variables
-        self.people = people
-        self.resources = resources
+        self.variables = variables.parse_variables(sheets[variables.TABLE])
+        self.people = people.parse_people(sheets[people.TABLE])
+        self.resources = resources.parse_resources(sheets[resources.TABLE])
         """Names of the resource types that FHIR has."""
-        self._codes, self._conversions = codes, conversions
-        self._known_units = frozenset(unit for units in conversions.values() for unit in units)
+        self._conversions = units.parse_units(sheets[units.TABLE], self.variables)
+        converted = {variable: found.keys() for variable, found in self._conversions.items()}
+        self._known_units = frozenset().union(*converted.values())
+        self._codes = codes.parse_codes(sheets[codes.TABLE], self.variables, converted)
+        self._local_codes = local.parse_local_codes(sheets[local.CODES])
+        self._local_units = local.parse_local_units(sheets[local.UNITS], self._known_units)
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._agreed)
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> Self:
+    def parse(cls, texts: Mapping[str, str], site: Mapping[str, str] | None = None) -> Self:
         """Parse the tables.
 
         Args:
             texts: per name of TABLES the file's content.
+            site: the same of the tables that a site extends, by names of OVERLAYS.
 
         Raises:
             KeyError: a table is missing.
-            BadRow: a row cannot be used.
+            BadRow: a row cannot be used, or a site extends a table that it cannot.
         """
-        digest = hashlib.sha256(b"".join(texts[name].encode() for name in TABLES))
-        known = variables.parse_variables(texts[variables.TABLE])
-        conversions = units.parse_units(texts[units.TABLE], known)
-        return cls(
-            version=digest.hexdigest()[:VERSION_DIGITS],
-            variables=known,
-            codes=codes.parse_codes(texts[codes.TABLE], known),
-            conversions=conversions,
-            people=people.parse_people(texts[people.TABLE]),
-            resources=resources.parse_resources(texts[resources.TABLE]),
-        )
+        own = dict(site or {})
+        for name in sorted(own.keys() - set(OVERLAYS)):
+            raise BadRow(f"site/{name}: a site extends {', '.join(OVERLAYS)}")
+        return cls({name: Sheet(name, texts[name], own.get(name)) for name in TABLES})
+
+    def loinc_of(self, system: str | None, code: str | None) -> str | None:
+        """Give the LOINC code of a coding: its own, or what the site says that it means."""
+        if system == LOINC:
+            return code or None
+        return self._local_codes.get((system or "", code or ""))
+
+    def ucum_of(self, system: str | None, unit: str | None) -> str | None:
+        """Give the UCUM code of a unit: its own, or what the site says that it means."""
+        if system == UCUM:
+            return unit
+        return self._local_units.get((system or "", unit or ""))
 
     def concept(self, loincs: Sequence[str], categories: Sequence[str]) -> Concept:
         """Say what codings of one concept mean; codes that the tables do not have say nothing.
@@ -133,3 +139,13 @@ class Terminology:
     def told(self, code: str) -> str:
         """Give a code as it may be told outside the PHI zone: LOINC codes only."""
         return code if is_loinc(code) else NOT_LOINC
+
+
+def _version(sheets: Iterable[Sheet]) -> str:
+    """Name the content of all tables; a site without own rows has the version of the release."""
+    digest = hashlib.sha256()
+    for sheet in sheets:
+        digest.update(sheet.text.encode())
+        if sheet.site is not None:
+            digest.update(f"\0{sheet.name}\0{sheet.site}".encode())
+    return digest.hexdigest()[:VERSION_DIGITS]

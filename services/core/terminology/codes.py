@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
 
-from services.core.terminology.table import Row, rows
+from services.core.terminology.table import Row, Sheet, overlaid
 from services.core.terminology.variables import Variable
 
 TABLE: Final = "codes.csv"
@@ -45,17 +46,29 @@ def is_loinc(code: str) -> bool:
     return (sum(doubled) + sum(digits[1::2]) + int(code[-1])) % 10 == 0
 
 
-def parse_codes(text: str, variables: tuple[Variable, ...]) -> Codes:
+def parse_codes(
+    sheet: Sheet, variables: tuple[Variable, ...], units: Mapping[int | None, AbstractSet[str]]
+) -> Codes:
     """Read `codes.csv`; a code has one row, or one for each of several categories.
+
+    A site's rows for a code replace all that it had.
+
+    Args:
+        sheet: the table.
+        variables: of the model.
+        units: per variable those that convert to its own.
 
     Raises:
         BadRow: a code with a wrong check digit, an unknown variable or category, two rows for the
-            same category, or a variable without any code.
+            same category, a unit that its variable does not know, or a variable without any code.
     """
     indices = {**{variable.name: variable.index for variable in variables}, **_WORDS}
     table: dict[str, tuple[Meaning, ...]] = {}
-    for row in rows(TABLE, text, COLUMNS):
+    for row in overlaid(sheet, COLUMNS, ("loinc",)):
         code, meaning = row.text("loinc"), _meaning(row, indices)
+        strange = meaning.units - units.get(meaning.variable, frozenset())
+        if strange:
+            row.refuse(f"units.csv converts no {min(strange)} to this variable")
         others = table.get(code, ())
         if any("" in (meaning.category, other.category) for other in others):
             row.refuse("a second row for this code needs a category in both")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.core.terminology.table import rows
+from services.core.terminology.table import Sheet, overlaid
 
 TABLE: Final = "people.csv"
 COLUMNS: Final = ("dimension", "system", "code", "label", "meaning")
@@ -13,14 +13,14 @@ PeopleCodes = Mapping[tuple[str, str, str], str]
 """From (dimension, system, code) to the word for it."""
 
 
-def parse_people(text: str) -> PeopleCodes:
-    """Read `people.csv`.
+def parse_people(sheet: Sheet) -> PeopleCodes:
+    """Read `people.csv`; a row of the site replaces that of the same code.
 
     Raises:
         BadRow: an unknown dimension, or a second row for a code.
     """
     table: dict[tuple[str, str, str], str] = {}
-    for row in rows(TABLE, text, COLUMNS):
+    for row in overlaid(sheet, COLUMNS, ("dimension", "system", "code")):
         key = (row.text("dimension"), row.text("system"), row.text("code"))
         if key[0] not in DIMENSIONS:
             row.refuse(f"the dimension is one of {', '.join(DIMENSIONS)}")

@@ -2,20 +2,20 @@
 
 from typing import Final
 
-from services.core.terminology.table import rows
+from services.core.terminology.table import Sheet, rows
 
 TABLE: Final = "resources.csv"
 COLUMNS: Final = ("resource",)
 
 
-def parse_resources(text: str) -> frozenset[str]:
-    """Read `resources.csv`.
+def parse_resources(sheet: Sheet) -> frozenset[str]:
+    """Read `resources.csv`; a site cannot extend FHIR.
 
     Raises:
         BadRow: a name is none.
     """
     names = set()
-    for row in rows(TABLE, text, COLUMNS):
+    for row in rows(TABLE, sheet.text, COLUMNS):
         name = row.text("resource")
         names.add(name if name.isalpha() and name.isascii() else row.refuse("no resource type"))
     return frozenset(names)

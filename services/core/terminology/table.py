@@ -3,9 +3,12 @@
 import csv
 import math
 from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
+
+SITE: Final = "site"
+"""What the name of a table begins with where a site's own rows are meant."""
 
 
 class BadRow(ValueError):  # noqa: N818 - it names what was found
@@ -43,6 +46,16 @@ class Row(msgspec.Struct, frozen=True):
         )
 
 
+class Sheet(msgspec.Struct, frozen=True):
+    """A table as files hold it."""
+
+    name: str
+    text: str
+    """CSV with a header line."""
+    site: str | None = None
+    """The site's own rows, with the same header; None where it has none."""
+
+
 def rows(table: str, text: str, columns: tuple[str, ...]) -> Iterator[Row]:
     r"""Read the rows of a table.
 
@@ -58,10 +71,39 @@ def rows(table: str, text: str, columns: tuple[str, ...]) -> Iterator[Row]:
     ['2']
     """
     reader = csv.reader(text.splitlines(), strict=True)
-    if tuple(next(reader, [])) != columns:
-        raise BadRow(f"{table} line 1: the columns must be {','.join(columns)}")
-    for cells in reader:
-        row = Row(table, reader.line_num, dict(zip(columns, cells, strict=False)))
-        if len(cells) != len(columns):
-            row.refuse(f"{len(cells)} cells instead of {len(columns)}")
-        yield row
+    try:
+        if tuple(next(reader, [])) != columns:
+            raise BadRow(f"{table} line 1: the columns must be {','.join(columns)}")
+        for cells in reader:
+            row = Row(table, reader.line_num, dict(zip(columns, cells, strict=False)))
+            if len(cells) != len(columns):
+                row.refuse(f"{len(cells)} cells instead of {len(columns)}")
+            yield row
+    except csv.Error as error:
+        raise BadRow(f"{table} line {reader.line_num}: {error}") from None
+
+
+def overlaid(sheet: Sheet, columns: tuple[str, ...], key: tuple[str, ...]) -> list[Row]:
+    r"""Read the rows of a table and of a site's own, which stand before those of the same key.
+
+    A site's rows take the place of the first row that they replace; what is new comes last.
+
+    Args:
+        sheet: the table.
+        columns: the header of both, in order.
+        key: the columns by which a row of the site replaces rows of the table.
+
+    Raises:
+        BadRow: as `rows`; a row of the site is named `site/<table>`.
+
+    >>> sheet = Sheet("t", "a,b\n1,2\n3,4", "a,b\n3,5")
+    >>> [row.table for row in overlaid(sheet, ("a", "b"), ("a",))]
+    ['t', 'site/t']
+    """
+    shipped: dict[tuple[str, ...], list[Row]] = {}
+    for text, label in ((sheet.text, sheet.name), (sheet.site, f"{SITE}/{sheet.name}")):
+        found: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows(label, text, columns) if text is not None else ():
+            found.setdefault(tuple(row.cells[column] for column in key), []).append(row)
+        shipped |= found
+    return [row for group in shipped.values() for row in group]

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from services.core.terminology.table import Row, rows
+from services.core.terminology.table import Row, Sheet, overlaid
 from services.core.terminology.variables import Variable
 
 TABLE: Final = "units.csv"
@@ -42,8 +42,10 @@ Conversions = Mapping[str, Conversion]
 """From a unit to its conversion, for one variable."""
 
 
-def parse_units(text: str, variables: tuple[Variable, ...]) -> dict[int | None, Conversions]:
+def parse_units(sheet: Sheet, variables: tuple[Variable, ...]) -> dict[int | None, Conversions]:
     """Read `units.csv`: per variable (None for NO_VARIABLE) every unit that is known.
+
+    A row of the site replaces that of the same variable and unit.
 
     Raises:
         BadRow: an unknown variable, a second row for a unit, a number that is none, or a variable
@@ -52,7 +54,7 @@ def parse_units(text: str, variables: tuple[Variable, ...]) -> dict[int | None, 
     indices: dict[str, int | None] = {variable.name: variable.index for variable in variables}
     indices[NO_VARIABLE] = None
     table: dict[int | None, dict[str, Conversion]] = {index: {} for index in indices.values()}
-    for row in rows(TABLE, text, COLUMNS):
+    for row in overlaid(sheet, COLUMNS, ("variable", "unit")):
         name, unit = row.text("variable"), row.text("unit")
         if name not in indices:
             row.refuse("no such variable")

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from services.core.terminology.table import Row, rows
+from services.core.terminology.table import Row, Sheet, overlaid
 from services.core.vitals import UNITS, VARIABLES
 
 TABLE: Final = "variables.csv"
@@ -42,15 +42,18 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """A value outside is kept and flagged, and not used by the model."""
 
 
-def parse_variables(text: str) -> tuple[Variable, ...]:
+def parse_variables(sheet: Sheet) -> tuple[Variable, ...]:
     """Read `variables.csv`: one row per variable, in the order of `core.vitals.VARIABLES`.
 
-    An empty bound is none, or for the usual range the possible one; `>0` leaves 0 itself out.
+    A row of the site replaces that of the same variable: a site may move its ranges, and has to
+    answer for it. An empty bound is none, or for the usual range the possible one; `>0` leaves 0
+    itself out.
 
     Raises:
         BadRow: a variable is missing, misplaced or unknown, or has a unit or range that is wrong.
     """
-    found = [_variable(row, index) for index, row in enumerate(rows(TABLE, text, COLUMNS))]
+    told = overlaid(sheet, COLUMNS, ("variable",))
+    found = [_variable(row, index) for index, row in enumerate(told)]
     if len(found) != len(VARIABLES):
         Row(TABLE, len(found) + 1, {}).refuse(f"{len(found)} rows instead of {len(VARIABLES)}")
     return tuple(found)

@@ -9,7 +9,7 @@ import msgspec
 
 from services.core.errors import Reason, Refusal
 from services.core.events import Flag, Kind
-from services.core.terminology.book import LOINC, Concept, Terminology
+from services.core.terminology.book import Concept, Terminology
 from services.core.terminology.codes import NOT_OURS, PANEL
 from services.ingest.normalise import moments, quantities, resources, strict
 from services.ingest.normalise.findings import Measured, OutOfScope, Reading
@@ -109,7 +109,8 @@ def _concept(
     """Say what an Observation, or a component of one, is about."""
     if seen.code is None or not seen.code.coding:
         raise Refusal(Reason.FHIR_CODE, "code")
-    codes = [c.code for c in seen.code.coding if c.system == LOINC and c.code]
+    named = [scene.terminology.loinc_of(c.system, c.code) for c in seen.code.coding]
+    codes = [code for code in named if code]
     whole = seen if isinstance(seen, Observation) else of
     categories = whole.category if whole else []
     filed = [c.code for category in categories for c in category.coding if c.code]

@@ -18,6 +18,8 @@ IMPOSSIBLE_AGE: Final = 130
 MORE_THAN_ONE: Final = "More than one"
 _US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
 _GENDERS: Final = frozenset({"female", "male", "other", "unknown"})
+_MERGES: Final = frozenset({"replaced-by", "replaces"})
+"""One person was two: their histories would have to be joined, or taken apart again."""
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")
 _UNIT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
 _STATUSES: Final = frozenset(
@@ -40,12 +42,14 @@ def read_patient(
         received_at: the day on which the age is taken.
 
     Raises:
-        Refusal: FHIR_ID, MODIFIER_EXT, or DEMOG: a birth date in the future or 130 years ago, or
-            a gender that FHIR does not know.
+        Refusal: FHIR_ID, MODIFIER_EXT, PATIENT_MERGE, or DEMOG: a birth date in the future or 130
+            years ago, or a gender that FHIR does not know.
     """
     seen = resources.read(content, Patient)
     if seen.modifierExtension:
         raise Refusal(Reason.MODIFIER_EXT, "modifierExtension")
+    if any(link.type in _MERGES for link in seen.link):
+        raise Refusal(Reason.PATIENT_MERGE, "link.type")
     demographics = Demographics(
         age=_age(seen.birthDate, received_at),
         sex=_sex(seen.gender),

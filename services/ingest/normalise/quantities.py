@@ -5,7 +5,7 @@ from typing import Final
 
 from services.core.errors import Reason, Refusal
 from services.core.events import Flag
-from services.core.terminology.book import UCUM, Concept, Terminology
+from services.core.terminology.book import Concept, Terminology
 from services.core.terminology.units import Conversion
 from services.core.terminology.variables import Variable
 from services.ingest.normalise.findings import Reading
@@ -26,7 +26,7 @@ def reading(quantity: Quantity, concept: Concept, terminology: Terminology) -> R
     Raises:
         Refusal: VALUE_TYPE, UNIT_UNKNOWN, UNIT_DIMENSION, UNIT_IMPLAUSIBLE, NUM_RANGE or RANGE.
     """
-    number, unit = _number(quantity), _unit(quantity)
+    number, unit = _number(quantity), _unit(quantity, terminology)
     conversion = terminology.conversion(concept, unit)
     variable = terminology.variables[concept.variable]
     value = conversion.apply(number) if conversion.changes else number
@@ -48,11 +48,17 @@ def _number(quantity: Quantity) -> float:
     return quantity.value
 
 
-def _unit(quantity: Quantity) -> str:
-    """Give the UCUM code: a bare number, and a unit that is only text, are refused."""
-    if quantity.code is None or quantity.system != UCUM:
+def _unit(quantity: Quantity, terminology: Terminology) -> str:
+    """Give the UCUM code, or the one that the site says is meant.
+
+    A bare number is refused, and so is a unit that is only text and that the site does not know.
+    """
+    unit = terminology.ucum_of(quantity.system, quantity.code)
+    if unit is None and quantity.code is None and isinstance(quantity.unit, str):
+        unit = terminology.ucum_of(None, quantity.unit)
+    if unit is None:
         raise Refusal(Reason.UNIT_UNKNOWN, "code")
-    return quantity.code
+    return unit
 
 
 def _compared(comparator: str) -> Flag:

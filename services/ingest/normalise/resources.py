@@ -26,6 +26,8 @@ class Quantity(msgspec.Struct, frozen=True):
 
     value: float | None = None
     comparator: str | None = None
+    unit: Any = None
+    """Text for people; read only where a site says what it means."""
     system: str | None = None
     code: str | None = None
 
@@ -99,6 +101,12 @@ class Communication(msgspec.Struct, frozen=True):
     preferred: bool = False
 
 
+class Link(msgspec.Struct, frozen=True):
+    """Another resource about the same person."""
+
+    type: str | None = None
+
+
 class Patient(msgspec.Struct, frozen=True):
     """A person."""
 
@@ -107,6 +115,7 @@ class Patient(msgspec.Struct, frozen=True):
     birthDate: str | None = None  # noqa: N815 - FHIR's own name
     extension: list[Extension] = []
     communication: list[Communication] = []
+    link: list[Link] = []
     modifierExtension: list[Any] = []  # noqa: N815 - FHIR's own name
 
 
@@ -147,6 +156,7 @@ _REASONS: Final = (
     ("birthDate", Reason.DEMOG),
     ("gender", Reason.DEMOG),
     ("modifierExtension", Reason.MODIFIER_EXT),
+    ("link", Reason.PATIENT_MERGE),
     ("code", Reason.FHIR_CODE),
     ("id", Reason.FHIR_ID),
 )
