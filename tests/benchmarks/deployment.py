@@ -1,5 +1,7 @@
 """How long events wait while another model is loaded and takes over; one process, no Kafka.
 
+`cut_over` measures the same from outside, on a broker.
+
 Events are due every 20 ms. Of each batch the time from when it was due to when its outputs were
 there is taken: while nothing happens, while a model is loaded beside, and as it takes over.
 """
@@ -40,6 +42,17 @@ WARM = 100
 CODEC = Codec(REPO / "schemas")
 
 
+def another(models: Path, number: int) -> Seat:
+    """Pack the shipped model once more, so that it was never loaded; give its seat."""
+    version = f"1.0.{number}"
+    contents = {name: (SHIPPED / name).read_bytes() for name in FILES}
+    policy = json.loads(contents["policy.json"]) | {"version": version}
+    contents["policy.json"] = as_json(policy)
+    folder = models / "sepsis" / version
+    digest = pack(folder, contents, {"name": "sepsis", "version": version})
+    return Seat(name="sepsis", version=version, digest=digest)
+
+
 class Site:
     """A fleet, and changes that it hears of, each with a bundle that was never loaded."""
 
@@ -53,13 +66,7 @@ class Site:
     def change(self) -> threading.Thread:
         """Let the fleet hear of another champion, and load it in a thread of its own."""
         self._made += 1
-        version = f"1.0.{self._made}"
-        contents = {name: (SHIPPED / name).read_bytes() for name in FILES}
-        policy = json.loads(contents["policy.json"]) | {"version": version}
-        contents["policy.json"] = as_json(policy)
-        folder = self._models / "sepsis" / version
-        digest = pack(folder, contents, {"name": "sepsis", "version": version})
-        seat = Seat(name="sepsis", version=version, digest=digest)
+        seat = another(self._models, self._made)
         change = self._change(LineUp(champion=seat))
         self.fleet.take(Record("changes.v1", 0, self._made, 0, None, CODEC.encode(change)))
         thread = threading.Thread(target=self.fleet.settle)

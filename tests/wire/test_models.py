@@ -13,6 +13,7 @@ from bundles import LINE, noise
 from chaos.feed import Feed, vitals
 from chaos.ground import Ground, Instance, until
 from chaos.log import Log
+from chaos.shown import batches, course_of, offsets_of, shown
 from typer.testing import CliRunner
 
 from services.audit.rows import alerts as alert_rows
@@ -22,7 +23,7 @@ from services.cli.main import app
 from services.core.errors import ExitCode
 from services.core.events import Alert, PredictionBatch, Role
 from services.core.features import FEATURES
-from services.core.lineup import LineUp, Seat, in_canary
+from services.core.lineup import LineUp, Seat
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.local.ports import free_port
@@ -32,7 +33,7 @@ from services.runtime.kafka import admin
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import engine, opener
-from services.scoring.course import KEY, Course
+from services.scoring.course import KEY
 from services.scoring.fleet import Fleet, Recorded
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
@@ -197,56 +198,20 @@ def publish(ground: Ground, line_up: LineUp) -> None:
         log.publish(changing.change_of(proposal, asked, **names))
 
 
-def batches(log: Log) -> Iterator[PredictionBatch]:
-    """Give every batch."""
-    for partition in log.partitions:
-        for record in log.of(PREDICTIONS, partition):
-            yield CODEC.decode(record.value or b"", PredictionBatch)
-
-
-def course_of(log: Log, partition: int) -> Course:
-    rows = [record.value for record in log.of(CHANGELOG, partition) if record.key == KEY]
-    course = Course()
-    course.load(rows[-1])
-    return course
-
-
-def offsets_of(batch: PredictionBatch) -> list[tuple[int, bytes]]:
-    """Give each offset of a batch with its pseudonym."""
-    whose = [batch.pseudonyms[16 * n : 16 * n + 16] for n in range(batch.entries)]
-    return list(zip(np.frombuffer(batch.offsets, "<i8").tolist(), whose, strict=True))
-
-
 def test_each_event_has_one_shown_prediction_and_its_model_is_that_of_the_log(
     changed: Changed,
 ) -> None:
-    models = Counter[str]()
-    for partition in changed.log.partitions:
-        course = course_of(changed.log, partition)
-        seen: Counter[int] = Counter()
-        for batch in (b for b in batches(changed.log) if b.partition == partition):
-            if batch.role is not Role.SHOWN:
-                continue
-            for offset, pseudonym in offsets_of(batch):
-                seen[offset] += 1
-                turn = course.at(offset)
-                assert turn is not None
-                canary = pseudonym != bytes(16) and in_canary(pseudonym, turn.line_up.share)
-                seat = turn.line_up.canary if canary else turn.line_up.champion
-                assert seat is not None
-                assert batch.model_digest == seat.digest
-                models[seat.digest] += 1
-        eligible = [record.offset for record in changed.log.of(VITALS, partition)]
-        assert sorted(seen) == eligible
-        assert set(seen.values()) == {1}
-    assert set(models) == {changed.digests["shipped"], changed.digests["other"]}
+    found = shown(changed.log, CODEC)
+    assert found.events > 0
+    assert (found.missing, found.doubled, found.foreign) == (0, 0, 0)
+    assert set(found.models) == {changed.digests["shipped"], changed.digests["other"]}
     assert changed.lives == 2, "it was killed once, and ended once"
 
 
 def test_shadows_score_beside_what_is_shown_while_the_log_says_so(changed: Changed) -> None:
     for partition in changed.log.partitions:
         course, seen = course_of(changed.log, partition), Counter[tuple[int, str]]()
-        for batch in (b for b in batches(changed.log) if b.partition == partition):
+        for batch in batches(changed.log, CODEC, partition):
             if batch.role is Role.SHADOW:
                 seen.update((offset, batch.model_digest) for offset, _ in offsets_of(batch))
         expected = [
