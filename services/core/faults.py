@@ -199,6 +199,11 @@ class Fault(Enum):
         "The gateway cannot open its port.",
         "End what uses it, or set `VIGIL_GATEWAY_PORT`.",
     )
+    OUTBOX_FOLDER = (
+        3604,
+        "The gateway cannot use the folder of its outbox.",
+        "Name a folder of this gateway alone in `VIGIL_OUTBOX_FOLDER`, on a disk that stays.",
+    )
     TERMINOLOGY = (
         3701,
         "A table of codes or units is missing, or a row of one cannot be used.",

@@ -38,6 +38,7 @@ CounterName = Literal[
     "joined_total",
     "ledger_rows_total",
     "requests_total",
+    "security_events_total",
     "request_body_bytes_total",
     "ticks_total",
     "tallies_total",
@@ -52,6 +53,8 @@ GaugeName = Literal[
     "watermark_timestamp_seconds",
     "restored_rows",
     "unconfirmed_records",
+    "outbox_records",
+    "outbox_bytes",
     "ready",
     "open_signals",
     "ledger_verified_timestamp_seconds",
@@ -121,6 +124,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         meaning="HTTP requests answered, by status code.",
         labels=("service", "outcome"),
     ),
+    "security_events_total": Metric(
+        meaning="Messages refused for who sent them: unknown, wrong, expired, replayed, ….",
+        labels=("service", "reason"),
+    ),
     "request_body_bytes_total": Metric(
         meaning="Bytes of request bodies that were accepted.",
         labels=("service",),
@@ -171,6 +178,14 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     ),
     "unconfirmed_records": Metric(
         meaning="Records sent to Kafka that no broker has confirmed yet.",
+        labels=("service",),
+    ),
+    "outbox_records": Metric(
+        meaning="Accepted records that wait on disk until Kafka answers.",
+        labels=("service",),
+    ),
+    "outbox_bytes": Metric(
+        meaning="Size on disk of the records that wait until Kafka answers.",
         labels=("service",),
     ),
     "ready": Metric(

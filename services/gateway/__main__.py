@@ -1,8 +1,10 @@
 """`python -m services.gateway`: takes FHIR over HTTP and answers when it is durably in Kafka."""
 
+import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -10,19 +12,26 @@ import structlog
 import uvicorn
 from pydantic import ValidationError
 
-from services.core.errors import CommandError, ExitCode
+from services.core.errors import CommandError, ExitCode, Stop
 from services.core.faults import Fault
 from services.core.pseudonyms import parse_key
+from services.gateway.depot import Depot
+from services.gateway.journal import Journal
+from services.gateway.outbox import Outbox
 from services.gateway.pipeline import assemble
+from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources, read_sources
 from services.gateway.settings import GatewaySettings
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
+from services.runtime.kafka.client import Options
 from services.runtime.kafka.publisher import Publisher
+from services.runtime.kafka.shipping import Shipper
 from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import is_loopback
 from services.runtime.telemetry.logs import configure
+from services.runtime.vault import Vault
 
 DELIVERY_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 8
@@ -39,6 +48,9 @@ def main() -> int:
         settings = GatewaySettings()  # type: ignore[call-arg]  # the environment gives the rest
         configure("gateway", settings.log_level)
         return _serve(settings, KafkaSettings())
+    except Stop as error:
+        log.error("not started", because=str(error))  # noqa: TRY400 - our logs tell no values
+        return ExitCode.STOP
     except ValidationError as error:
         prefix = "KAFKA_" if error.title == KafkaSettings.__name__ else "VIGIL_"
         names = ", ".join(prefix + str(wrong["loc"][0]).upper() for wrong in error.errors())
@@ -54,9 +66,12 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
     codec, door = _codec(settings), _door(settings)
     options = kafka.client_options()
     publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S)
+    make_depot = _depot(settings, options)
     build = Build.of("gateway")
+    ending = [ExitCode.OK]
 
-    def stop() -> None:
+    def stop(code: ExitCode) -> None:
+        ending[0] = code
         server.should_exit = True
 
     server = uvicorn.Server(
@@ -70,6 +85,8 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
                 build=build,
                 token=token,
                 stop=stop,
+                abandon=os._exit,
+                make_depot=make_depot,
             ),
             http="httptools",
             loop="uvloop",
@@ -87,7 +104,28 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
         signal.signal(number, lambda *_: None)
     log.info("started", version=build.version, port=door.getsockname()[1])
     server.run(sockets=[door])
-    return ExitCode.CRASH if publisher.broken else ExitCode.OK
+    return ExitCode.CRASH if publisher.broken else ending[0]
+
+
+def _depot(settings: GatewaySettings, options: Options) -> Callable[[Outbox], Depot] | None:
+    """Open the journal, where one is wanted, and give the maker of what writes it."""
+    if settings.outbox_folder is None:
+        return None
+    vault = Vault.from_file(settings.payload_key_file)
+    try:
+        journal = Journal(settings.outbox_folder, vault)
+    except OSError as error:
+        raise CommandError(
+            f"VIGIL_OUTBOX_FOLDER cannot be used: {error.strerror}",
+            "name a folder of this gateway alone, on a disk that stays",
+            Fault.OUTBOX_FOLDER,
+        ) from None
+    return lambda outbox: Depot(
+        outbox,
+        journal,
+        lambda name: Shipper(options, name=name, topic=TOPIC),
+        most_bytes=settings.outbox_max_bytes,
+    )
 
 
 def _key(settings: GatewaySettings) -> bytes:

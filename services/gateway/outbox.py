@@ -1,6 +1,7 @@
 """The way out to Kafka: a record is done when every in-sync replica holds it, or it failed."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -61,7 +62,7 @@ class Outbox:
             Retry: it was not delivered in time, or nothing has been for a while, or the queue of
                 unsent records is full.
         """
-        if self._stuck():
+        if self.stuck():
             raise Retry("Kafka: records wait to be delivered")
         if not await self._send(output):
             raise Retry("Kafka: a record was not delivered in time")
@@ -96,13 +97,14 @@ class Outbox:
         """How many records are under way."""
         return len(self._waiting)
 
-    def _stuck(self) -> bool:
+    def stuck(self) -> bool:
+        """Whether a record has waited too long to be delivered."""
         oldest = next(iter(self._waiting.values()), None)
         return oldest is not None and self._clock() - oldest > STUCK_S
 
     def ready(self) -> tuple[bool, str]:
         """Say whether records get out, and if not, why."""
-        if self._stuck():
+        if self.stuck():
             return False, "records wait to be delivered to Kafka"
         return not self._shut, self._shut
 
@@ -113,13 +115,23 @@ class Outbox:
             Retry: the client is broken for good; a new process must take over.
         """
         while not self._publisher.broken:
-            try:
-                await asyncio.to_thread(self._publisher.reach, self._topic, PROBE_TIMEOUT_S)
-                self._shut = ""
-            except Retry as error:
-                self._shut = str(error)
+            with contextlib.suppress(Retry):
+                await self.reach()
             await asyncio.sleep(PROBE_S)
         raise Retry("Kafka: the client is broken for good")
+
+    async def reach(self) -> None:
+        """Return when Kafka answers and has the topic.
+
+        Raises:
+            Retry: it does not answer in time, or has no such topic.
+        """
+        try:
+            await asyncio.to_thread(self._publisher.reach, self._topic, PROBE_TIMEOUT_S)
+            self._shut = ""
+        except Retry as error:
+            self._shut = str(error)
+            raise
 
     def flush(self, timeout_s: float) -> int:
         """Wait for what is under way; say how many records are left. Blocks the loop."""

@@ -11,8 +11,9 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 
-from services.core.errors import Retry
+from services.core.errors import CommandError, ExitCode, Retry, Stop
 from services.gateway.app import make_app
+from services.gateway.depot import Depot
 from services.gateway.outbox import Outbox
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import FEEDBACK, OUTCOMES, Hearing
@@ -28,6 +29,8 @@ TICK_EVERY_S: Final = 10.0
 FLUSH_S: Final = 6.0
 ASK_EVERY_S: Final = 2.0
 
+Ending = Callable[[ExitCode], None]
+"""Ends the process, with this code."""
 AskPartitions = Callable[[list[str]], list[tuple[str, int]]]
 """Lists every partition of topics; may block, raises Retry when the cluster does not say."""
 
@@ -43,7 +46,9 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     ask: AskPartitions,
     build: Build,
     token: str,
-    stop: Callable[[], None],
+    stop: Ending,
+    abandon: Ending,
+    make_depot: Callable[[Outbox], Depot] | None = None,
 ) -> FastAPI:
     """Put the gateway together.
 
@@ -55,44 +60,72 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         ask: tells the partitions of topics.
         build: which program this is.
         token: what one must show to see the metrics.
-        stop: ends the process when the publisher is broken for good.
+        stop: ends the process in good order, as when the publisher is broken for good.
+        abandon: ends it at once: a thread hangs that nothing can end.
+        make_depot: gives what keeps records on disk while Kafka is away; without it they are
+            turned away.
     """
     desk = Desk(sources, key, clock=lambda: time_ns() // 1000, randomness=urandom)
     partitions: dict[str, int] = {}
     hearing = Hearing(key, codec.encode, partitions)
     outbox = Outbox(publisher, TOPIC, monotonic)
+    depot = make_depot(outbox) if make_depot else None
+    way = depot or outbox
     metrics = Metrics(build)
     metrics.gauge("unconfirmed_records").set_function(lambda: outbox.waiting)
-
-    async def watch() -> None:
-        try:
-            await outbox.probe()
-        except Retry as error:
-            log.exception("ended", exc_info=error)
-            stop()
+    metrics.gauge("outbox_records").set_function(lambda: depot.kept if depot else 0)
+    metrics.gauge("outbox_bytes").set_function(lambda: depot.kept_bytes if depot else 0)
 
     @asynccontextmanager
     async def beside_requests(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(watch()),
-            asyncio.create_task(tick(desk, outbox, metrics)),
+            asyncio.create_task(watch(outbox, stop)),
+            asyncio.create_task(tick(desk, way, metrics)),
             asyncio.create_task(learn(partitions, ask)),
         ]
+        if depot:
+            tasks.append(asyncio.create_task(empty(depot, stop, abandon)))
         yield
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         log.info("stopped", records_left=outbox.flush(FLUSH_S))
+        if depot:
+            await depot.close()
 
-    health = Health(build, metrics, outbox.ready, token)
+    health = Health(build, metrics, way.ready, token)
     return make_app(
         desk,
         hearing,
-        outbox.deliver,
+        way.deliver,
         health=health,
         metrics=metrics,
         lifespan=beside_requests,
     )
+
+
+async def watch(outbox: Outbox, stop: Ending) -> None:
+    """End the process when its Kafka client is broken for good."""
+    try:
+        await outbox.probe()
+    except Retry as error:
+        log.exception("ended", exc_info=error)
+        stop(ExitCode.CRASH)
+
+
+async def empty(depot: Depot, stop: Ending, abandon: Ending) -> None:
+    """Write what the disk holds whenever Kafka answers; end the process where it cannot be."""
+    try:
+        await depot.drain()
+    except Stop as error:
+        log.exception("ended", exc_info=error)
+        stop(ExitCode.STOP)
+    except CommandError as error:
+        log.error("ended", because=error.told)  # noqa: TRY400 - our logs tell no values
+        stop(ExitCode.CONFIGURATION)
+    except Exception as error:  # noqa: BLE001 - what is kept is on the disk: the next life goes on
+        log.error("abandoned", because=type(error).__name__)  # noqa: TRY400 - as above
+        abandon(ExitCode.CRASH)
 
 
 async def learn(partitions: MutableMapping[str, int], ask: AskPartitions) -> None:
@@ -109,13 +142,13 @@ def _counts(partitions: list[tuple[str, int]]) -> Mapping[str, int]:
     return Counter(topic for topic, _ in partitions)
 
 
-async def tick(desk: Desk, outbox: Outbox, metrics: Metrics) -> None:
+async def tick(desk: Desk, way: Outbox | Depot, metrics: Metrics) -> None:
     """Tell the time, every ten seconds, for sources whose clock is the gateway's."""
     while True:
         await asyncio.sleep(TICK_EVERY_S)
         for record in desk.due_ticks():
             try:
-                await outbox.deliver(record)
+                await way.deliver(record)
             except Retry:
                 metrics.counter("ticks_total", outcome="lost").inc()
             else:

@@ -14,3 +14,8 @@ class GatewaySettings(ServiceSettings):
     gateway_port: int = Field(default=8400, ge=0, le=65535)
     pseudonym_key_file: Path
     sources_file: Path | None = None
+    payload_key_file: Path = Path(".vigil/keys/payload.key")
+    outbox_folder: Path | None = Field(
+        default=None, description="where records wait while Kafka is away; of this replica alone"
+    )
+    outbox_max_bytes: int = Field(default=1 << 30, ge=1 << 20)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -78,6 +79,10 @@ class Gateway:
         }
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
         with self.said.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.gateway"],
@@ -85,11 +90,20 @@ class Gateway:
                 env=self._environment,
                 stderr=log,
             )
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kept(self) -> float | None:
+        """Ask how many records wait on its disk."""
+        with contextlib.suppress(httpx.TransportError):
+            told = httpx.get(f"{self.url}/metrics").text
+            return float(re.findall(r"^vigil_outbox_records\{.*\} (\S+)$", told, re.MULTILINE)[0])
+        return None
 
     def ready(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -130,8 +144,10 @@ class Senders:
     def _send(self, number: int) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as client:
             while not self._stopping.is_set():
-                with contextlib.suppress(httpx.TransportError):  # the gateway may have ended
+                try:
                     self._note(client.post("/fhir", json=observation(f"{SECRET}-{number}")))
+                except httpx.TransportError:  # the gateway may have ended
+                    self._stopping.wait(0.05)
 
     def _note(self, answer: httpx.Response) -> None:
         if answer.status_code == 202:
@@ -196,6 +212,42 @@ def test_an_outage_of_kafka_is_503_and_ends_unaided_and_every_202_is_stored_once
         assert SECRET not in gateway.said.read_text()
     assert set(senders.refused) == {503}
     assert senders.retry_after == {"1"}
+    assert times_in(log_of(node.bootstrap), senders.accepted) == {1: len(senders.accepted)}
+
+
+@pytest.mark.slow
+def test_what_is_accepted_while_kafka_is_away_is_there_once_whatever_is_killed(
+    broker: Callable[[], Broker], tmp_path: Path
+) -> None:
+    node = broker()
+    prepare(node.bootstrap)
+    (key := tmp_path / "payload.key").write_text("7c" * 32)
+    key.chmod(0o600)
+    kept_in = {"VIGIL_OUTBOX_FOLDER": str(tmp_path / "outbox"), "VIGIL_PAYLOAD_KEY_FILE": str(key)}
+    with Gateway(node.bootstrap, tmp_path, **kept_in) as gateway:
+        gateway.await_ready()
+        eventually(lambda: gateway.kept() == 0, "it did not tell what it keeps")
+        with Senders(gateway.url, threads=4) as senders:
+            eventually(lambda: len(senders.accepted) > 50, "nothing was accepted at first")
+            node.kill()
+            eventually(lambda: (gateway.kept() or 0) > 50, "nothing was kept in the outage")
+            gateway.kill()
+            before = len(senders.accepted)
+            gateway.start()
+            eventually(lambda: len(senders.accepted) > before + 50, "the next life keeps nothing")
+            assert gateway.ready()
+            node.start()
+            gateway.kill()
+            gateway.start()
+            before = len(senders.accepted)
+            eventually(lambda: len(senders.accepted) > before + 50, "it did not come back")
+            eventually(lambda: gateway.kept() == 0, "it was not written when Kafka came back")
+        assert SECRET not in gateway.said.read_text()
+        on_disk = [path.read_bytes() for path in (tmp_path / "outbox").iterdir()]
+        assert not any(SECRET.encode() in data for data in on_disk)
+    # Only what was on its way when Kafka went is in doubt, and its senders are told so.
+    assert set(senders.refused) <= {503}
+    assert senders.refused.total() <= 2 * 4
     assert times_in(log_of(node.bootstrap), senders.accepted) == {1: len(senders.accepted)}
 
 

@@ -1,19 +1,27 @@
 """Writers: one that promises each record, and one that writes in transactions."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer, TopicPartition
 
 from services.core.errors import Retry
 from services.runtime.kafka.client import QUIET, Options, shut_doors_raise_retry
-from services.runtime.kafka.group import GroupReader
 from services.runtime.ports import Output
 
 BUFFER_FULL_WAIT_S: Final = 0.05
 QUEUE_KIB: Final = 64 << 10
 """Unsent records that one publisher holds before it refuses more."""
 UNASSIGNED: Final = -1  # the key decides
+
+
+class Member(Protocol):
+    """Somebody for whose group offsets can be committed."""
+
+    def metadata(self) -> Any:
+        """Give what a transaction needs to commit for it."""
+
+
 Delivered = Callable[[bool], None]
 """Called once per record from `poll`: True when every in-sync replica holds it."""
 
@@ -145,7 +153,7 @@ class TransactionalPublisher:
                 return
 
     def commit(
-        self, offsets: Mapping[tuple[str, int], int], reader: GroupReader, timeout_s: float
+        self, offsets: Mapping[tuple[str, int], int], reader: Member, timeout_s: float
     ) -> None:
         """Commit the outputs together with the group's next offsets.
 
