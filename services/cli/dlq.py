@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from services.cli.letters import Wish
+from services.cli.moment import moment
 from services.core.errors import CommandError
 from services.core.faults import Fault
 
@@ -22,26 +24,74 @@ PATIENCE_S: Final = 10.0
 COLUMNS: Final = ("letter", "reason", "place", "entry", "source", "received_at", "record")
 
 
+Reason = Annotated[str, typer.Option(help="Only this reason code.")]
+Source = Annotated[str, typer.Option(help="Only this source.")]
+Since = Annotated[str, typer.Option(help="Only received at this time or later.")]
+Until = Annotated[str, typer.Option(help="Only received before this time.")]
+
+
 @app.command("list")
 def list_letters(
     *,
-    reason: Annotated[str, typer.Option(help="Only this reason code.")] = "",
-    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    reason: Reason = "",
+    source: Source = "",
+    since: Since = "",
+    until: Until = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest.")] = 100,
     json: Json = False,
 ) -> None:
     """List dead letters, oldest first."""
-    found = [
-        described(record, letter)
-        for record, letter in _letters()
-        if reason in ("", letter.reason) and source in ("", letter.source)
-    ]
+    wanted = wish(reason=reason, source=source, since=since, until=until)
+    found = [described(record, letter) for record, letter in _letters() if wanted.holds(letter)]
     found.sort(key=lambda row: (row["received_at"], row["letter"]))
     if json:
         _print_json("list", {"found": len(found), "letters": found[-limit:]})
         return
     for line in table(found[-limit:]) or ["no dead letters"]:
         print(line)
+    if len(found) > limit:
+        print(f"the latest {limit} of {len(found)}: --limit shows more")
+
+
+@app.command()
+def replay(  # noqa: PLR0913 - one argument per option
+    letters: Annotated[
+        list[str] | None, typer.Argument(help="As `vigil dlq list` names them; none is all.")
+    ] = None,
+    *,
+    reason: Reason = "",
+    source: Source = "",
+    since: Since = "",
+    until: Until = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent.")] = False,
+    json: Json = False,
+) -> None:
+    """Hand dead letters to ingest once more, after what was wrong with them was mended.
+
+    Each keeps its source, its time and its place among the patient's messages. What was handed in
+    before is not sent again; name a letter's latest refusal to try that one.
+    """
+    from services.cli.redelivery import Redelivery
+
+    wanted = wish(reason=reason, source=source, since=since, until=until)
+    named = {_place(letter) for letter in letters or []}
+    if not named and not any((reason, source, since, until)):
+        raise CommandError(
+            "No dead letter was chosen.",
+            "Name letters, or choose them by --reason, --source, --since or --until.",
+            Fault.LETTER_NAME,
+        )
+    chosen = [
+        (record, letter)
+        for record, letter in _letters()
+        if wanted.holds(letter) and (not named or (record.partition, record.offset) in named)
+    ]
+    counts = Redelivery.from_settings().send(chosen, dry_run=dry_run)
+    if json:
+        _print_json("replay", {"dry_run": dry_run, **counts})
+        return
+    for fate, count in counts.items():
+        print(f"{fate:<18} {count}")
 
 
 @app.command()
@@ -69,6 +119,16 @@ def show(
         f"There is no dead letter {letter}.",
         "`vigil dlq list` names those that there are.",
         Fault.NO_LETTER,
+    )
+
+
+def wish(*, reason: str, source: str, since: str, until: str) -> Wish:
+    """Read what was asked for; raises BadParameter for a time that is none."""
+    return Wish(
+        reason=reason,
+        source=source,
+        since=moment(since) if since else None,
+        until=moment(until) if until else None,
     )
 
 

@@ -1,8 +1,14 @@
 import json
+from collections.abc import Iterable
+from pathlib import Path
 
+import msgspec
 import pytest
 from builders import (
+    PARTITIONS,
     PAYLOAD_KEY,
+    PSEUDONYM_KEY,
+    SCHEMAS,
     Resource,
     body,
     bundle,
@@ -19,9 +25,12 @@ from hypothesis import strategies as st
 
 from services.cli import dlq
 from services.cli.diagnosis import diagnose
+from services.cli.letters import Fate as Met
+from services.cli.letters import Wish, again_as, fate, handed_in, order
 from services.core.errors import CommandError, ExitCode, Reason
-from services.core.events import DeadLetter, Fate, Receipt
+from services.core.events import DeadLetter, Fate, Receipt, Vitals
 from services.ingest.pipeline import Ingest
+from services.ingest.tables import read_terminology
 from services.runtime.ports import Headers, Output, Record
 from services.runtime.vault import Vault
 
@@ -229,3 +238,96 @@ def test_reading_zero_looks_at_the_digits_as_they_were_written() -> None:
     assert [x.reason for x in letters(list(ingest().handle([record(shrunk)])))] == [
         "NUM_UNDERFLOW"
     ]
+
+
+BPM: Resource = {"value": 80, "unit": "bpm"}
+
+
+def delivered(received: list[Record]) -> list[tuple[Record, DeadLetter]]:
+    """Letters as dlq.v1 holds them."""
+    outputs = [o for o in ingest().handle(received) if o.topic == "dlq.v1"]
+    return [
+        (Record("dlq.v1", 0, i, 0, o.key, o.value), codec().decode(o.value or b"", DeadLetter))
+        for i, o in enumerate(outputs)
+    ]
+
+
+def again(pair: tuple[Record, DeadLetter], offset: int = 900) -> Record:
+    """The record of fhir.raw.v1 that a letter becomes."""
+    stored, letter = pair
+    payload = Vault([PAYLOAD_KEY]).open(letter.key_epoch, letter.payload, letter.sha256)
+    made = handed_in(stored, letter, payload, 1_767_700_000_000_000)
+    return Record(made.topic, 0, offset, 0, made.key, made.value, made.headers)
+
+
+def site(tmp_path: Path) -> Ingest:
+    """Ingest after the site has said what its unit means."""
+    (tmp_path / "local_units.csv").write_text("system,unit,ucum,note\n,bpm,/min,\n")
+    return Ingest(
+        terminology=read_terminology(SCHEMAS / "terminology", tmp_path),
+        pseudonym_key=PSEUDONYM_KEY,
+        vault=Vault([PAYLOAD_KEY]),
+        codec=codec(),
+        partitions=PARTITIONS,
+        on_receipt=lambda _: None,
+    )
+
+
+def told(outputs: Iterable[Output]) -> list[Vitals]:
+    return [codec().decode(o.value or b"", Vitals) for o in outputs if o.topic == "vitals.v1"]
+
+
+def test_a_letter_that_is_handed_in_again_says_what_it_would_have_said_at_first(
+    tmp_path: Path,
+) -> None:
+    refused = record(observation(valueQuantity=BPM), offset=5)
+    (pair,) = delivered([refused])
+    mended = site(tmp_path)
+    (first,) = told(mended.handle([refused]))
+    (second,) = told(mended.handle([again(pair)]))
+    carried = {"accepted_at": 0, "ingest_id": "", "raw_offset": 0}
+    assert msgspec.structs.replace(first, **carried) == msgspec.structs.replace(second, **carried)
+
+
+def test_a_letter_always_becomes_the_same_record_and_is_known_by_its_name() -> None:
+    (pair,) = delivered([record(observation(status=None))])
+    name = again_as(*pair)
+    assert dict(again(pair).headers)["ingest_id"] == name.encode()
+    assert again(pair).key == record(observation()).key
+    assert fate(*pair, frozenset()) is Met.SENT
+    assert fate(*pair, frozenset({name})) is Met.KNOWN
+
+
+def test_letters_are_handed_in_as_their_messages_stood() -> None:
+    times = ["2026-01-05T08:00:40Z", "2026-01-05T08:00:30Z", "2026-01-05T08:00:30Z"]
+    received = [
+        record(bundle(observation(status=None), observation(code=None)), offset=i, received=time)
+        for i, time in enumerate(times)
+    ]
+    found = sorted(delivered(received), key=lambda pair: order(*pair))
+    assert [(x.offset, x.entry) for _, x in found] == [
+        *((1, 0), (1, 1)),
+        *((2, 0), (2, 1)),
+        *((0, 0), (0, 1)),
+    ]
+
+
+def test_what_cannot_be_handed_in_is_told_apart() -> None:
+    (clock,) = delivered([tick("soon")])
+    (large,) = delivered([record(b"x" * (1 << 21))])
+    (stored, letter) = delivered([record(observation(status=None))])[0]
+    assert fate(*clock, frozenset()) is Met.TICK
+    assert fate(*large, frozenset()) is Met.NOT_KEPT
+    foreign = msgspec.structs.replace(letter, topic="vitals.v1")
+    assert fate(stored, foreign, frozenset()) is Met.FOREIGN
+
+
+def test_letters_are_chosen_by_reason_source_and_time() -> None:
+    letter = letter_of(record(observation(status=None)))
+    at = letter.received_at
+    assert Wish().holds(letter)
+    assert Wish(reason="FHIR_STATUS", source="west", since=at, until=at + 1).holds(letter)
+    for other in (
+        *(Wish(reason="RANGE"), Wish(source="east"), Wish(since=at + 1), Wish(until=at)),
+    ):
+        assert not other.holds(letter)

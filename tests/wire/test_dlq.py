@@ -185,3 +185,28 @@ def test_ingest_does_not_start_with_a_key_that_others_may_read(
     assert answer.returncode == ExitCode.CONFIGURATION
     assert "chmod 600" in answer.stderr
     assert "ab" * 32 not in answer.stderr
+
+
+def test_a_replay_hands_letters_in_once_however_often_it_is_asked_for(running: Running) -> None:
+    before = count(running.options, "receipts.v1")
+    assert told(running, "replay", "--reason", "JSON_NONFINITE", "--dry-run")["sent"] == 1
+    assert count(running.options, "fhir.raw.v1") == len(BAD) + len(GOOD)
+    first = told(running, "replay", "--reason", "JSON_NONFINITE")
+    assert (first["sent"], first["sent_before"]) == (1, 0)
+    until(lambda: count(running.options, "receipts.v1") == before + 1)
+    letters = told(running, "list", "--reason", "JSON_NONFINITE")["letters"]
+    assert len(letters) == 2, "it is refused again: nothing was mended"
+    second = told(running, "replay", min(letters, key=_offset)["letter"])
+    assert (second["sent"], second["sent_before"]) == (0, 1)
+    assert count(running.options, "fhir.raw.v1") == len(BAD) + len(GOOD) + 1
+    assert vigil(running, "replay").returncode == ExitCode.USAGE
+
+
+def _offset(letter: dict[str, Any]) -> int:
+    return int(letter["record"].rpartition("-")[2])
+
+
+def test_letters_are_chosen_by_time(running: Running) -> None:
+    assert told(running, "list", "--since", "2026-01-06")["found"] == 0
+    assert told(running, "list", "--until", "2026-01-06", "--reason", "FHIR_STATUS")["found"] == 2
+    assert vigil(running, "list", "--since", "yesterday").returncode == ExitCode.USAGE

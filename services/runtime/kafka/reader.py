@@ -132,19 +132,52 @@ def stable_ends(options: Options, partitions: list[Partition]) -> dict[Partition
     return {place: high for place, (_, high) in _watermarks(options, partitions, stable=True)}
 
 
-def scan(options: Options, partitions: list[Partition], *, patience_s: float) -> Iterator[Record]:
+def starts_since(
+    options: Options, partitions: list[Partition], since_ms: int
+) -> dict[Partition, int]:
+    """Ask for the first offset whose record is as young as a time, or the end; raises as `ends`.
+
+    Args:
+        options: of the cluster.
+        partitions: (topic, partition) each.
+        since_ms: ms since the epoch, by the clock that the topic's records are stamped with.
+    """
+    after = ends(options, partitions)
+    consumer = Consumer({**options, **QUIET, "group.id": "vigil-reader"})
+    try:
+        with shut_doors_raise_retry("offsets for times"):
+            found = consumer.offsets_for_times(
+                [TopicPartition(*place, since_ms) for place in partitions], WATERMARK_TIMEOUT_S
+            )
+    finally:
+        consumer.close()
+    told = {(at.topic, at.partition): at.offset for at in found}
+    return {p: told[p] if told[p] >= 0 else after[p] for p in partitions}
+
+
+def scan(
+    options: Options,
+    partitions: list[Partition],
+    *,
+    patience_s: float,
+    since_ms: int | None = None,
+) -> Iterator[Record]:
     """Read what partitions hold now, from their starts to their present stable ends.
 
     Args:
         options: of the cluster.
         partitions: (topic, partition) each.
         patience_s: how long to wait without any record before giving up.
+        since_ms: ms since the epoch; older records are left out where Kafka can tell.
 
     Raises:
         Retry: the broker went away, or the ends were not reached in time.
     """
     goals = stable_ends(options, partitions)
-    reader = Reader(options, starts(options, partitions))
+    first = starts(options, partitions)
+    if since_ms is not None:
+        first = starts_since(options, partitions, since_ms)
+    reader = Reader(options, first)
     try:
         for record in reader.until(goals, patience_s=patience_s):
             if record.offset < goals[(record.topic, record.partition)]:
