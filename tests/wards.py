@@ -68,7 +68,12 @@ class HeartRate:
         scores: NDArray[np.float32] = np.nan_to_num(features[:, HR_LAST]) / np.float32(200)
         return np.clip(scores, 0, 1)
 
-    def contributions(self, features: NDArray[np.float32]) -> list[Contribution]:
+    def contributions(
+        self, features: NDArray[np.float32], most: int | None = None
+    ) -> list[Contribution]:
+        return self._shares(features)[:most]
+
+    def _shares(self, features: NDArray[np.float32]) -> list[Contribution]:
         return [Contribution("HR_last", float(features[HR_LAST]), 0.5)] + [
             Contribution(feature.name, float(value), -0.1 / (1 + place))
             for place, (feature, value) in enumerate(zip(FEATURES, features, strict=True))

@@ -42,7 +42,8 @@ STEPS: Final = {
 EXPLAINED: Final = frozenset({Step.RAISED, Step.ESCALATED})
 """The steps that ask for somebody's eye, and so say what moved the score."""
 Explain = Callable[[Entry], list[Contribution]]
-"""Says what moved the score of an entry, largest first; asked only for a step of EXPLAINED."""
+"""Says what moved the score of an entry, TOP_CONTRIBUTIONS of it; asked only for a step of
+EXPLAINED."""
 
 
 class Alerting:
@@ -164,14 +165,11 @@ class Alerting:
             score=entry.score if scored else alert.score,
             threshold=entry.threshold if scored else alert.threshold,
             cause=cause,
-            contributions=self._reasons(entry) if step in EXPLAINED else [],
+            contributions=self._explain(entry) if step in EXPLAINED else [],
             policy_version=self._policy.version,
             model_digest=self._model.digest,
             severity=alert.severity,
         )
-
-    def _reasons(self, entry: Entry) -> list[Contribution]:
-        return self._explain(entry)[:TOP_CONTRIBUTIONS]
 
     def _id(self, entry: Entry) -> str:
         model = self._model

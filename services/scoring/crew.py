@@ -23,8 +23,10 @@ class Scores(Protocol):
     def score(self, features: Floats) -> Floats:
         """Give the probability of each row; raises Stop when it is none."""
 
-    def contributions(self, features: Floats) -> Sequence[tuple[str, float, float]]:
-        """Give name, value and contribution of the features of one row, largest first."""
+    def contributions(
+        self, features: Floats, most: int | None = None
+    ) -> Sequence[tuple[str, float, float]]:
+        """Give name, value and contribution of the features of one row, the largest first."""
 
 
 class Select(Protocol):

@@ -18,7 +18,7 @@ from services.core.events import (
 )
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
-from services.scoring.alerting import Alerting
+from services.scoring.alerting import TOP_CONTRIBUTIONS, Alerting
 from services.scoring.course import KEY as CUT_OVERS
 from services.scoring.course import Course
 from services.scoring.crew import Crew, Helm
@@ -231,7 +231,8 @@ class Scoring:
             yield dead_output(codec.encode(dead), dead)
 
     def _explain(self, entry: Entry, share: Share) -> list[Contribution]:
-        found = share.engine.onnx.contributions(share.inputs[entry.snapshot])
+        row = share.inputs[entry.snapshot]
+        found = share.engine.onnx.contributions(row, TOP_CONTRIBUTIONS)
         return [
             Contribution(
                 feature=name,

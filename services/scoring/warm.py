@@ -12,6 +12,8 @@ import numpy as np
 
 from services.core.events import PSEUDONYM_BYTES, Kind, Vitals, packed
 from services.core.features import FEATURES
+from services.core.shapley import Shapley
+from services.core.trees import read_trees
 from services.runtime.codec import Codec
 from services.runtime.settings import ServiceSettings
 from services.scoring.folding import MOST_RAW
@@ -20,6 +22,19 @@ from services.scoring.wire import Wire
 
 NOBODY: Final = bytes(PSEUDONYM_BYTES)
 MINUTE_US: Final = 60_000_000
+STUMP: Final = """tree
+
+Tree=0
+num_leaves=2
+split_feature=0
+threshold=80
+decision_type=10
+left_child=-1
+right_child=-2
+leaf_value=-1 1
+leaf_count=1 1
+internal_count=2
+"""
 
 
 def warm(codec: Codec) -> None:
@@ -27,7 +42,9 @@ def warm(codec: Codec) -> None:
     wire, ward = Wire(codec), Ward()
     for event in _events():
         ward.apply(wire.event(codec.encode(event)))
-    ward.patients[NOBODY].history.write_features(np.empty(len(FEATURES), np.float32))
+    row = np.empty(len(FEATURES), np.float32)
+    ward.patients[NOBODY].history.write_features(row)
+    Shapley(read_trees(STUMP)).added(row[None])
 
 
 def _events() -> Iterator[Vitals]:

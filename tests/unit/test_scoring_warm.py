@@ -2,14 +2,19 @@
 
 from types import ModuleType
 
+import numpy as np
+from bundles import trained
 from numba.core.registry import CPUDispatcher
 from wards import CODEC, Run, log, ward_log
 
-from services.core.features import rows, scores
+from services.core import shapley
+from services.core.features import FEATURES, rows, scores
+from services.core.shapley import Shapley
+from services.core.trees import read_trees
 from services.scoring import folding, history, readings, summary, wire
 from services.scoring.warm import warm
 
-MODULES: list[ModuleType] = [rows, scores, folding, history, readings, summary, wire]
+MODULES: list[ModuleType] = [rows, scores, folding, history, readings, summary, wire, shapley]
 
 
 def compiled() -> dict[str, int]:
@@ -24,6 +29,14 @@ def compiled() -> dict[str, int]:
 def test_after_warming_nothing_is_left_to_compile() -> None:
     warm(CODEC)
     before = compiled()
-    assert {"put", "retract", "fold_crowded", "write_features", "_places_in"} <= before.keys()
+    assert {
+        "put",
+        "retract",
+        "fold_crowded",
+        "write_features",
+        "_places_in",
+        "_add",
+    } <= before.keys()
     Run().hand(log(ward_log(1)))
+    Shapley(read_trees(trained())).added(np.zeros((1, len(FEATURES)), np.float32))
     assert compiled() == before
