@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.cli.letters import Wish
 from services.cli.moment import moment
 from services.core.errors import CommandError
 from services.core.faults import Fault
@@ -12,6 +11,7 @@ from services.core.faults import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from services.cli.letters import Wish
     from services.core.events import DeadLetter
     from services.runtime.ports import Record
 
@@ -122,8 +122,10 @@ def show(
     )
 
 
-def wish(*, reason: str, source: str, since: str, until: str) -> Wish:
+def wish(*, reason: str, source: str, since: str, until: str) -> "Wish":
     """Read what was asked for; raises BadParameter for a time that is none."""
+    from services.cli.letters import Wish
+
     return Wish(
         reason=reason,
         source=source,

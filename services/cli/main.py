@@ -33,13 +33,14 @@ COMMANDS: Final = {
     "demo": ("services.cli.demo.command:demo", "Let a ward stream through; take account of it."),
     "dashboards": ("services.cli.dashboards:app", "Write Grafana's boards as JSON."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
+    "terminology": ("services.cli.terminology:app", "Check codes and units; try messages."),
     "errors": ("services.cli.errors:errors", "What the code of an error means."),
 }
 INTERRUPTED: Final = 130
 """What a shell makes of Ctrl-C."""
 # These look at the machine itself, or have a stack of their own; all others are told where the
 # stack that runs here is.
-OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor", "demo", "errors"}
+OF_THE_STACK: Final = {"up", "down", "status", "logs", "doctor", "demo", "errors", "terminology"}
 
 
 class Tree(typer.core.TyperGroup):

@@ -39,6 +39,7 @@ CounterName = Literal[
     "ledger_rows_total",
     "requests_total",
     "security_events_total",
+    "mllp_messages_total",
     "request_body_bytes_total",
     "ticks_total",
     "tallies_total",
@@ -55,6 +56,8 @@ GaugeName = Literal[
     "unconfirmed_records",
     "outbox_records",
     "outbox_bytes",
+    "refused_recent_records",
+    "refused_running_records",
     "ready",
     "open_signals",
     "ledger_verified_timestamp_seconds",
@@ -128,6 +131,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         meaning="Messages refused for who sent them: unknown, wrong, expired, replayed, ….",
         labels=("service", "reason"),
     ),
+    "mllp_messages_total": Metric(
+        meaning="Messages of HL7 v2 answered AA, AE or AR, by reason; or connections closed.",
+        labels=("service", "outcome", "reason"),
+    ),
     "request_body_bytes_total": Metric(
         meaning="Bytes of request bodies that were accepted.",
         labels=("service",),
@@ -186,6 +193,15 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     ),
     "outbox_bytes": Metric(
         meaning="Size on disk of the records that wait until Kafka answers.",
+        labels=("service",),
+    ),
+    "refused_recent_records": Metric(
+        meaning="Messages among the latest 1,000 of a source of which anything was refused; of "
+        "the worst source.",
+        labels=("service",),
+    ),
+    "refused_running_records": Metric(
+        meaning="Messages refused one after the other, of the worst source.",
         labels=("service",),
     ),
     "ready": Metric(

@@ -4,6 +4,7 @@ import sys
 
 from services.core.events import Fate, Receipt
 from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
+from services.ingest.refusals import Refusals
 from services.ingest.settings import IngestSettings
 from services.ingest.tables import read_terminology
 from services.runtime.codec import Codec
@@ -47,9 +48,14 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
 
 
 def counting(metrics: Metrics) -> OnReceipt:
-    """Count entries by fate, and dead letters by reason."""
+    """Count entries by fate, dead letters by reason, and refusals among the latest messages."""
+    refusals = Refusals()
+    lately, in_a_row = metrics.gauge("refused_recent_records"), metrics.gauge("refused_running_records")
+    lately.set_function(lambda: refusals.worst().refused)
+    in_a_row.set_function(lambda: refusals.worst().in_a_row)
 
     def count(receipt: Receipt) -> None:
+        refusals.note(receipt)
         for entry in receipt.entries:
             metrics.counter("entries_total", outcome=entry.fate).inc()
             if entry.fate is Fate.DEAD:
