@@ -30,7 +30,8 @@ def written(folder: Path, *documents: object) -> Path:
 
 
 def test_entries_are_told_by_what_became_of_them(tmp_path: Path) -> None:
-    whole = bundle(patient(), encounter(), observation("2089-1"), observation(status="x"))
+    stay = encounter(**{"class": {"code": "IMP"}})
+    whole = bundle(patient(), stay, observation("2089-1"), observation(status="x"))
     path = written(tmp_path, whole, {"resourceType": "Device"}, [1])
     (account,) = accounts(path, TABLES, NOW).values()
     assert account.entries == 6
