@@ -204,6 +204,11 @@ class Fault(Enum):
         "The gateway cannot use the folder of its outbox.",
         "Name a folder of this gateway alone in `VIGIL_OUTBOX_FOLDER`, on a disk that stays.",
     )
+    TLS_FILES = (
+        3605,
+        "The gateway cannot use the files of its TLS.",
+        "Name PEM files in `VIGIL_TLS_CERTIFICATE_FILE` and `VIGIL_TLS_KEY_FILE`.",
+    )
     TERMINOLOGY = (
         3701,
         "A table of codes or units is missing, or a row of one cannot be used.",

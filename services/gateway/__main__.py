@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +18,13 @@ from services.core.faults import Fault
 from services.core.pseudonyms import parse_key
 from services.gateway.depot import Depot
 from services.gateway.journal import Journal
+from services.gateway.mllp import Mllp
 from services.gateway.outbox import Outbox
 from services.gateway.pipeline import assemble
 from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources, read_sources
 from services.gateway.settings import GatewaySettings
+from services.gateway.tls import KnowingClients, context
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
@@ -63,10 +66,16 @@ def main() -> int:
 def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
     sources, key, token = _sources(settings), _key(settings), _token(settings)
     _refuse_open_door(settings, sources)
-    codec, door = _codec(settings), _door(settings)
+    codec, tls = _codec(settings), _tls(settings)
+    door = _door(settings.gateway_host, settings.gateway_port, "GATEWAY")
     options = kafka.client_options()
     publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S)
     make_depot = _depot(settings, options)
+    mllp_door = (
+        _door(settings.mllp_host, settings.mllp_port, "MLLP")
+        if settings.mllp_port is not None
+        else None
+    )
     build = Build.of("gateway")
     ending = [ExitCode.OK]
 
@@ -87,8 +96,10 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
                 stop=stop,
                 abandon=os._exit,
                 make_depot=make_depot,
+                open_mllp=partial(Mllp.open, door=mllp_door, tls=tls) if mllp_door else None,
             ),
-            http="httptools",
+            http=KnowingClients if tls else "httptools",
+            ssl_context_factory=(lambda *_: tls) if tls else None,
             loop="uvloop",
             ws="none",
             lifespan="on",
@@ -102,7 +113,10 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server raises the signal again when it has ended: by then it has been obeyed.
         signal.signal(number, lambda *_: None)
-    log.info("started", version=build.version, port=door.getsockname()[1])
+    ports = {"port": door.getsockname()[1]}
+    if mllp_door:
+        ports["mllp_port"] = mllp_door.getsockname()[1]
+    log.info("started", version=build.version, **ports)
     server.run(sockets=[door])
     return ExitCode.CRASH if publisher.broken else ending[0]
 
@@ -176,24 +190,41 @@ def _sources(settings: GatewaySettings) -> Sources:
 
 
 def _refuse_open_door(settings: GatewaySettings, sources: Sources) -> None:
-    if not is_loopback(settings.gateway_host) and not sources.guarded:
-        raise CommandError(
-            "the gateway would listen beyond this machine and know nobody",
-            "give each source a token in VIGIL_SOURCES_FILE, or set VIGIL_GATEWAY_HOST=127.0.0.1",
-            Fault.OPEN_GATEWAY,
-        )
+    for name, host in (("GATEWAY", settings.gateway_host), ("MLLP", settings.mllp_host)):
+        if not is_loopback(host) and not sources.guarded:
+            raise CommandError(
+                "the gateway would listen beyond this machine and know nobody",
+                "give each source a token in VIGIL_SOURCES_FILE, "
+                f"or set VIGIL_{name}_HOST=127.0.0.1",
+                Fault.OPEN_GATEWAY,
+            )
 
 
-def _door(settings: GatewaySettings) -> socket.socket:
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    if certificate is None and key is None and settings.tls_client_ca_file is None:
+        return None
     try:
-        family = socket.AF_INET6 if ":" in settings.gateway_host else socket.AF_INET
-        return socket.create_server(
-            (settings.gateway_host, settings.gateway_port), family=family, backlog=BACKLOG
-        )
+        if certificate is None or key is None:
+            raise FileNotFoundError("VIGIL_TLS_CERTIFICATE_FILE or VIGIL_TLS_KEY_FILE is missing")
+        return context(certificate, key, settings.tls_client_ca_file)
     except OSError as error:
         raise CommandError(
-            f"port {settings.gateway_port} cannot be opened: {error.strerror}",
-            "end what uses it, or set VIGIL_GATEWAY_PORT",
+            f"TLS cannot be used: {error}",
+            "set VIGIL_TLS_CERTIFICATE_FILE, VIGIL_TLS_KEY_FILE and perhaps "
+            "VIGIL_TLS_CLIENT_CA_FILE to PEM files",
+            Fault.TLS_FILES,
+        ) from None
+
+
+def _door(host: str, port: int, name: str) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CommandError(
+            f"port {port} cannot be opened: {error.strerror}",
+            f"end what uses it, or set VIGIL_{name}_PORT",
             Fault.GATEWAY_PORT,
         ) from None
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -29,13 +30,16 @@ from services.gateway.reception.contract import (
     OUTCOME_ROUTE,
     TICK_ROUTE,
 )
+from services.gateway.reception.credentials import MISSING
 from services.gateway.reception.desk import Admitted, Desk
 from services.gateway.reception.hearing import Heard, Hearing
+from services.gateway.tls import CERTIFICATE
 from services.runtime.ports import Output
 from services.runtime.telemetry.health import JSON, Health
 from services.runtime.telemetry.metrics import Metrics
 
 BODY_TIMEOUT_S: Final = 30.0
+REFUSED_FOR_WHO_SENT: Final = (401, 403)
 
 Deliver = Callable[[Output], Awaitable[None]]
 """Returns when the record is durable; raises Retry when that is not known."""
@@ -72,7 +76,7 @@ def make_app(
     )
     app.add_middleware(Counted, metrics=metrics)
     for kind in (Rejected, Retry, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, answer_failure)
+        app.add_exception_handler(kind, partial(answer_failure, metrics))
 
     _take_messages(app, desk, deliver, metrics)
     _take_answers(app, desk, hearing, deliver)
@@ -89,12 +93,12 @@ def _take_messages(app: FastAPI, desk: Desk, deliver: Deliver, metrics: Metrics)
 
     @app.post("/fhir", **FHIR_ROUTE)
     async def fhir(request: Request) -> Response:
-        source = desk.identify(request.headers)
+        source = desk.identify(request.headers, certificate_of(request))
         return await answer(desk.fhir(source, request.headers, await whole_body(request)))
 
     @app.post("/ticks", **TICK_ROUTE)
     async def ticks(request: Request) -> Response:
-        source = desk.identify(request.headers)
+        source = desk.identify(request.headers, certificate_of(request))
         return await answer(desk.tick(source, await whole_body(request)))
 
 
@@ -105,13 +109,13 @@ def _take_answers(app: FastAPI, desk: Desk, hearing: Hearing, deliver: Deliver) 
 
     @app.post("/feedback", **FEEDBACK_ROUTE)
     async def feedback(request: Request) -> Response:
-        source = desk.identify(request.headers)
+        source = desk.identify(request.headers, certificate_of(request))
         body = await whole_body(request)
         return await answer(hearing.feedback(desk.arrival(source, request.headers), body))
 
     @app.post("/outcomes", **OUTCOME_ROUTE)
     async def outcomes(request: Request) -> Response:
-        source = desk.identify(request.headers)
+        source = desk.identify(request.headers, certificate_of(request))
         body = await whole_body(request)
         return await answer(hearing.outcome(desk.arrival(source, request.headers), body))
 
@@ -123,6 +127,12 @@ def _tell_health(app: FastAPI, health: Health) -> None:
 
     for path, described in HEALTH_ROUTES.items():
         app.get(path, **described)(ask_health)
+
+
+def certificate_of(request: Request) -> str:
+    """Give SHA-256 of the verified certificate of the client, in hex, or nothing."""
+    state: dict[str, str] = request.scope.get("state", {})
+    return state.get(CERTIFICATE, "")
 
 
 async def whole_body(request: Request) -> bytes:
@@ -150,9 +160,11 @@ async def _collected(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(body)
 
 
-async def answer_failure(request: Request, error: Exception) -> Response:
+async def answer_failure(metrics: Metrics, request: Request, error: Exception) -> Response:
     """Answer in FHIR's words on FHIR routes and in problem details elsewhere."""
     rejected = _as_rejected(error)
+    if rejected.status in REFUSED_FOR_WHO_SENT:
+        metrics.counter("security_events_total", reason=rejected.reason or MISSING).inc()
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     headers.update(HEADERS.get(rejected.status, {}))
     if request.url.path.split("/")[1] == "fhir":

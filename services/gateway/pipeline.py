@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from os import urandom
 from time import monotonic, time_ns
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from services.core.errors import CommandError, ExitCode, Retry, Stop
 from services.gateway.app import make_app
 from services.gateway.depot import Depot
+from services.gateway.mllp import Mllp
 from services.gateway.outbox import Outbox
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import FEEDBACK, OUTCOMES, Hearing
@@ -49,6 +50,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     stop: Ending,
     abandon: Ending,
     make_depot: Callable[[Outbox], Depot] | None = None,
+    open_mllp: Callable[[Mllp], Awaitable[None]] | None = None,
 ) -> FastAPI:
     """Put the gateway together.
 
@@ -64,6 +66,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         abandon: ends it at once: a thread hangs that nothing can end.
         make_depot: gives what keeps records on disk while Kafka is away; without it they are
             turned away.
+        open_mllp: opens the door for HL7 v2; without it there is none.
     """
     desk = Desk(sources, key, clock=lambda: time_ns() // 1000, randomness=urandom)
     partitions: dict[str, int] = {}
@@ -76,6 +79,8 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     metrics.gauge("outbox_records").set_function(lambda: depot.kept if depot else 0)
     metrics.gauge("outbox_bytes").set_function(lambda: depot.kept_bytes if depot else 0)
 
+    mllp = Mllp(desk, way.deliver, metrics)
+
     @asynccontextmanager
     async def beside_requests(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
@@ -85,7 +90,10 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         ]
         if depot:
             tasks.append(asyncio.create_task(empty(depot, stop, abandon)))
+        if open_mllp:
+            await open_mllp(mllp)
         yield
+        await mllp.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,3 +19,10 @@ class GatewaySettings(ServiceSettings):
         default=None, description="where records wait while Kafka is away; of this replica alone"
     )
     outbox_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    mllp_host: str = "127.0.0.1"
+    mllp_port: int | None = Field(
+        default=None, ge=0, le=65535, description="HL7 v2 over MLLP; none without it"
+    )
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None

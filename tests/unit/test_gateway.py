@@ -13,9 +13,10 @@ from services.core.events import Feedback
 from services.gateway.app import make_app
 from services.gateway.outbox import STUCK_S, Outbox
 from services.gateway.reception.body import MAX_BYTES
+from services.gateway.reception.credentials import Source
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import Hearing
-from services.gateway.reception.sources import Source, Sources
+from services.gateway.reception.sources import Sources
 from services.local.home import REPO
 from services.runtime.codec import Codec
 from services.runtime.kafka.publisher import Delivered

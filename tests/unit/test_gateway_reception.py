@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from services.core.errors import Reason
 from services.gateway.reception.answers import MEANINGS, Rejected, operation_outcome, problem
 from services.gateway.reception.body import check_object, media_type
+from services.gateway.reception.credentials import Source
 from services.gateway.reception.desk import MOST_SOURCES, Desk
 from services.gateway.reception.records import affinity, ingest_id
-from services.gateway.reception.sources import Source, Sources, read_sources
+from services.gateway.reception.sources import Sources, read_sources
 from services.gateway.reception.times import declared_at
 from services.runtime.ports import Output
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from services.gateway.reception.answers import Rejected
+from services.gateway.reception.answers import FHIR, Rejected
 from services.gateway.reception.body import check_object, media_type
+from services.gateway.reception.credentials import Source
 from services.gateway.reception.hearing import Arrival
 from services.gateway.reception.records import TICK, Envelope, affinity, ingest_id
-from services.gateway.reception.sources import Source, Sources
+from services.gateway.reception.sources import Sources
 from services.gateway.reception.times import declared_at, tick_of, ticked_at
 from services.runtime.ports import Output
 
@@ -38,14 +39,30 @@ class Desk:
         self._clock, self._randomness = clock, randomness
         self._heard: dict[str, Source] = {}
 
-    def identify(self, headers: Headers) -> Source:
+    def identify(self, headers: Headers, certificate: str = "") -> Source:
         """Say who sends, from headers (lower-case names) alone, before a body is read.
+
+        Args:
+            headers: of the request.
+            certificate: SHA-256 of the client's in hex; empty where none was verified.
 
         Raises:
             Rejected: nobody known, or no body of theirs could be taken.
         """
         media_type(headers)
-        source = self._sources.of(headers)
+        return self._bounded(self._sources.of(headers, at=self._clock(), certificate=certificate))
+
+    def facility(self, name: str, *, token: str, certificate: str) -> Source:
+        """Say who sends a message of HL7 v2; arguments as for `Sources.of_facility`.
+
+        Raises:
+            Rejected: nobody known.
+        """
+        return self._bounded(
+            self._sources.of_facility(name, token=token, at=self._clock(), certificate=certificate)
+        )
+
+    def _bounded(self, source: Source) -> Source:
         if source.id not in self._heard and len(self._heard) >= MOST_SOURCES:
             raise Rejected(403, "too many sources: list them in VIGIL_SOURCES_FILE")
         return source
@@ -62,6 +79,23 @@ class Desk:
         envelope = self._envelope(source, media_type(headers), received_at=received_at)
         key = affinity(body, self._key, source=source.id) or envelope.ingest_id.encode()
         return envelope.ingest_id, envelope.around(body, key=key)
+
+    def translated(self, source: Source, bundle: bytes, *, declared: str | None) -> Admitted:
+        """Receive what a message of HL7 v2 became.
+
+        Args:
+            source: that sent it.
+            bundle: what it became.
+            declared: when it was received by the clock of a source that declares its time.
+
+        Raises:
+            Rejected: the declared time is none.
+        """
+        received_at = None if declared is None else declared_at(declared, "MSH^1^7")
+        self._hear(source)
+        envelope = self._envelope(source, FHIR, received_at=received_at)
+        key = affinity(bundle, self._key, source=source.id) or envelope.ingest_id.encode()
+        return envelope.ingest_id, envelope.around(bundle, key=key)
 
     def arrival(self, source: Source, headers: Headers) -> Arrival:
         """Say when something came that is no message about a patient's state.

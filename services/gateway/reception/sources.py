@@ -1,29 +1,20 @@
-"""Who sends: the source of a request, by its token or, on loopback, by its word."""
+"""Who sends: the source of a request, by what it shows or, on loopback, by its word."""
 
-import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from services.gateway.reception import credentials
 from services.gateway.reception.answers import Rejected
+from services.gateway.reception.credentials import Credentials, Source
 
 SOURCE_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 UNNAMED: Final = "local"
 """The source of a sender on loopback that gives no name."""
-SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 BEARER: Final = "bearer "
-
-Clock = Literal["gateway", "declared"]
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sender: whose clock says when its messages were received, and the digest of its token."""
-
-    id: str
-    clock: Clock = "gateway"
-    token_sha256: str = ""
+_NO_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,31 +33,54 @@ class Sources:
         Raises:
             ValueError: an id or a digest is malformed, or stands twice.
         """
-        self._by_id = None if known is None else {source.id: source for source in known}
-        self._by_token = {s.token_sha256: s for s in known or [] if s.token_sha256}
         _check(known or [])
+        self._by_id = None if known is None else {source.id: source for source in known}
+        self._credentials = Credentials(known or [])
+        self._guarded = any(source.credentials for source in known or [])
 
     @property
     def guarded(self) -> bool:
-        """Whether every source must show a token."""
-        return bool(self._by_token)
+        """Whether every source must show a token or a certificate."""
+        return self._guarded
 
-    def of(self, headers: Mapping[str, str]) -> Source:
+    def of(self, headers: Mapping[str, str], *, at: int = 0, certificate: str = "") -> Source:
         """Say who sent a request with these headers (lower-case names).
+
+        Args:
+            headers: of the request.
+            at: the real time, microseconds since the epoch; without it what ends has ended.
+            certificate: SHA-256 of the client's certificate in hex; empty where none was verified.
 
         Raises:
             Rejected: nobody known (401), or a name that is none (400).
         """
-        if self.guarded:
-            return self._with_token(headers.get("authorization", ""))
+        if self._guarded:
+            shown = headers.get("authorization", "")
+            token = shown[len(BEARER) :].strip() if shown.lower().startswith(BEARER) else ""
+            return self._shown(token, certificate, at, "header Authorization")
         name = headers.get("vigil-source", UNNAMED)
         if not SOURCE_ID.fullmatch(name):
             raise Rejected(400, "header Vigil-Source", "HEADER")
         if self._by_id is None:
             return Source(id=name, clock="declared" if "vigil-time" in headers else "gateway")
-        if name not in self._by_id:
-            raise Rejected(401, "header Vigil-Source")
-        return self._by_id[name]
+        return self._listed(name, "header Vigil-Source")
+
+    def of_facility(self, name: str, *, token: str, at: int, certificate: str) -> Source:
+        """Say who sent a message of HL7 v2.
+
+        Args:
+            name: of the sending facility (MSH-4), which counts where nothing need be shown.
+            token: of MSH-8.
+            at: as for `of`.
+            certificate: as for `of`.
+
+        Raises:
+            Rejected: nobody known (401).
+        """
+        if self._guarded:
+            return self._shown(token, certificate, at, "MSH^1^8")
+        plain = _NO_NAME.sub("-", name.lower()).strip("-")[:32] or UNNAMED
+        return Source(id=plain) if self._by_id is None else self._listed(plain, "MSH^1^4")
 
     def declaring(self, source: Source) -> Source:
         """Take a source's word for its time.
@@ -80,14 +94,14 @@ class Sources:
             raise Rejected(403, "the clock of this source is the gateway's, which ticks for it")
         return source
 
-    def _with_token(self, authorization: str) -> Source:
-        if not authorization.lower().startswith(BEARER):
-            raise Rejected(401, "header Authorization")
-        token = authorization[len(BEARER) :].strip()
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-        if digest not in self._by_token:
-            raise Rejected(401, "header Authorization")
-        return self._by_token[digest]
+    def _shown(self, token: str, certificate: str, at: int, place: str) -> Source:
+        known = self._credentials.by_certificate(certificate) if certificate else None
+        return known or self._credentials.by_token(token, at, place)
+
+    def _listed(self, name: str, place: str) -> Source:
+        if name not in (self._by_id or {}):
+            raise Rejected(401, place)
+        return (self._by_id or {})[name]
 
 
 def read_sources(text: bytes, *, is_json: bool) -> list[Source]:
@@ -103,10 +117,4 @@ def read_sources(text: bytes, *, is_json: bool) -> list[Source]:
 def _check(known: list[Source]) -> None:
     if any(not SOURCE_ID.fullmatch(source.id) for source in known):
         raise ValueError("the id of a source is not 1 to 32 of a-z, 0-9 and -")
-    digests = [source.token_sha256 for source in known if source.token_sha256]
-    if any(not SHA256_HEX.fullmatch(digest) for digest in digests):
-        raise ValueError("a token_sha256 is not 64 lower-case hex digits")
-    if len({source.id for source in known}) < len(known) or len(set(digests)) < len(digests):
-        raise ValueError("an id or a token stands twice")
-    if digests and len(digests) < len(known):
-        raise ValueError("some sources have a token and others have none")
+    credentials.check(known)

@@ -19,8 +19,8 @@ class _Tick(msgspec.Struct):
 _TICK: Final = msgspec.json.Decoder(_Tick)
 
 
-def declared_at(text: str) -> int:
-    """Read the header Vigil-Time, an RFC 3339 instant.
+def declared_at(text: str, place: str = "header Vigil-Time") -> int:
+    """Read an RFC 3339 instant.
 
     Raises:
         Rejected: it is none (400).
@@ -28,7 +28,7 @@ def declared_at(text: str) -> int:
     try:
         return microseconds(msgspec.convert(text, Instant))
     except msgspec.ValidationError:
-        raise Rejected(400, "header Vigil-Time", Reason.TIME_FORMAT) from None
+        raise Rejected(400, place, Reason.TIME_FORMAT) from None
 
 
 def ticked_at(body: bytes) -> int:
