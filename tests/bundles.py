@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from services.core.features import FEATURES
 from services.core.stats.calibration import Line
 from services.runtime.bundle import FILES
-from services.training.booster import Lessons, fit
+from services.training.booster import Lessons, Recipe, fit
 from services.training.graph import graph
 from services.training.pack import as_json, pack
 
@@ -30,7 +30,7 @@ def trained(seed: int = 0) -> str:
     features = noise(4000, seed)
     target = np.nansum(features[:, -8:], axis=1) > 330
     lessons = Lessons(target, np.ones(len(target)))
-    return fit(features, lessons, names=[feature.name for feature in FEATURES], trees=12)
+    return fit(features, lessons, names=[feature.name for feature in FEATURES], recipe=Recipe(12))
 
 
 def write_bundle(path: Path, model: str, **changed: bytes) -> Path:

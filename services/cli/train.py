@@ -22,9 +22,12 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:
     """Train a model on recorded stays and write its bundle; takes ten to thirty minutes."""
+    from services.training.pack import provenance
     from services.training.pipeline import train as run
+    from services.training.study import STUDY
 
-    trained = run(data, out, study=study, say=say)
+    sets = [columns for columns in STUDY if study or columns.name == "shipped"]
+    trained = run(data, out, made_by=provenance(), sets=sets, say=say)
     found = {name: row["all"] for name, row in trained.rows.items()}
     if as_json:
         _print_json({"schema": "vigil.train/1", "digest": trained.digest, "rows": found})

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.vitals import VARIABLE_INDEX, VITALS
+from services.training.charting import last_known
 from services.training.source import TIME_COLUMNS, Stays
 
 _BEDSIDE: Final = len(VITALS)
@@ -100,7 +101,7 @@ def diastolic_oftener(stays: Stays, random: np.random.Generator) -> Changed:
     column = values[:, VARIABLE_INDEX["DBP"]]
     empty = np.isnan(column)
     filled = empty & (random.random(len(column)) * float(np.mean(empty)) < _POINTS)
-    column[filled] = _last(stays, column)[filled]
+    column[filled] = last_known(stays, column[:, None])[filled, 0]
     return _with(stays, values)
 
 
@@ -130,14 +131,6 @@ CHANGES: Final[dict[str, Change]] = {
 
 def _with(stays: Stays, values: NDArray[np.float32]) -> Changed:
     return Changed(stays._replace(values=values), np.ones(len(stays.hour), np.bool_))
-
-
-def _last(stays: Stays, column: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The last value of the stay in each row, NaN before the first."""
-    row = np.arange(len(column))
-    latest = np.maximum.accumulate(np.where(np.isnan(column), -1, row))
-    first = np.repeat(stays.starts[:-1], np.diff(stays.starts))
-    return np.where(latest >= first, column[latest], np.float32(np.nan))
 
 
 def _shifted(stays: Stays, column: NDArray[np.float32], hours: int) -> NDArray[np.float32]:

@@ -1,20 +1,21 @@
 """From recorded stays to a bundle: read, cross-validate, train on everything, describe, write."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from services.core.features import FEATURES
-from services.training.booster import PARAMETERS, SEED, TREES
+from services.training.booster import SEED
 from services.training.card import card, data_of
 from services.training.estimates import Scored
 from services.training.evaluate import report
 from services.training.folds import FOLDS, THINNING
 from services.training.graph import graph
 from services.training.matrix import matrix
-from services.training.pack import as_json, pack, provenance
+from services.training.pack import as_json, pack
 from services.training.reference import reference
 from services.training.source import Say, read
-from services.training.study import SHIPPED, STUDY, Course, Judged, course, judge, learn
+from services.training.study import STUDY, Columns, Course, Judged, course, judge, learn
 
 _CLEAR_SHARE: Final = 0.75  # of the threshold, below which an alert ends
 
@@ -26,17 +27,24 @@ class Trained(NamedTuple):
     rows: dict[str, dict[str, Any]]
 
 
-def train(data: Path, out: Path, *, study: bool, say: Say, trees: int = TREES) -> Trained:
+def train(
+    data: Path,
+    out: Path,
+    *,
+    made_by: dict[str, Any],
+    sets: Sequence[Columns] = STUDY,
+    say: Say,
+) -> Trained:
     """Train a bundle and write it to `<name>/<version>`; takes minutes.
 
-    The same data, code and libraries give the same bytes.
+    The same data, code and libraries give the same bytes, but for `made_by`.
 
     Args:
         data: as `services.training.source.read` takes it.
         out: the bundle's folder.
-        study: whether to cross-validate the other sets of columns too.
+        made_by: code and libraries, for the manifest (`pack.provenance`).
+        sets: of columns to cross-validate; the one named `shipped` becomes the bundle.
         say: told of progress.
-        trees: how many.
 
     Raises:
         CommandError: the data cannot be used, or the bundle not be written.
@@ -44,14 +52,15 @@ def train(data: Path, out: Path, *, study: bool, say: Say, trees: int = TREES) -
     stays = read(data, say=say)
     say(f"computing {len(FEATURES)} features of {len(stays.hour)} hours")
     given = course(stays, matrix(stays))
-    sets = STUDY if study else (SHIPPED,)
-    judged = {columns.name: judge(given, columns, say=say, trees=trees) for columns in sets}
+    (shipped,) = (columns for columns in sets if columns.name == "shipped")
+    judged = {columns.name: judge(given, columns, say=say) for columns in sets}
     rows = {name: _row(given, each, name, say) for name, each in judged.items()}
     say("training on all patients")
-    model = learn(given, SHIPPED, trees=trees)
+    model = learn(given, shipped)
     contents = _contents(given, judged["shipped"], model, rows, _identity(out))
     say(f"writing {out}")
-    return Trained(pack(out, contents, _facts(given, trees, _identity(out))), rows)
+    facts = _facts(given, sets, _identity(out)) | made_by
+    return Trained(pack(out, contents, facts), rows)
 
 
 def _row(given: Course, judged: Judged, name: str, say: Say) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def _policy(judged: Judged, identity: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _facts(given: Course, trees: int, identity: dict[str, str]) -> dict[str, Any]:
+def _facts(given: Course, sets: Sequence[Columns], identity: dict[str, str]) -> dict[str, Any]:
     described = data_of(given.stays.digest)
     return {
         **identity,
@@ -120,10 +129,16 @@ def _facts(given: Course, trees: int, identity: dict[str, str]) -> dict[str, Any
         },
         "seed": SEED,
         "training": {
-            "trees": trees,
             "folds": FOLDS,
             "thinning": THINNING,
-            "parameters": PARAMETERS,
+            "recipes": {
+                columns.name: {
+                    "forests": columns.recipe.forests,
+                    "trees": columns.recipe.trees,
+                    "other_hands": columns.other_hands,
+                    **columns.recipe.parameters,
+                }
+                for columns in sets
+            },
         },
-        **provenance(),
     }

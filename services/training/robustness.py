@@ -1,17 +1,19 @@
 """What a model loses where patients are charted otherwise, or are others."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.core.errors import CommandError
 from services.core.faults import Fault
-from services.training.booster import SEED, TREES, margins
-from services.training.folds import FOLDS
+from services.training.booster import SEED, margins
+from services.training.folds import FOLDS, folds_of
 from services.training.matrix import matrix
 from services.training.meeting import Judgement, Meeting, measured
 from services.training.perturb import CHANGES
-from services.training.source import TIME_COLUMNS, Say
+from services.training.source import TIME_COLUMNS, Say, Stays
 from services.training.study import (
     STUDY,
     Columns,
@@ -37,7 +39,7 @@ class Home(NamedTuple):
     judged: Judgement
 
 
-def robustness(given: Course, *, say: Say, trees: int = TREES) -> dict[str, Any]:
+def robustness(given: Course, *, say: Say, sets: Sequence[Columns] = SETS) -> dict[str, Any]:
     """Measure each set of columns under every change of CHANGES, and from unit to unit.
 
     Models, calibration and threshold stay as they were made, cross-validated by patient. Takes
@@ -46,59 +48,59 @@ def robustness(given: Course, *, say: Say, trees: int = TREES) -> dict[str, Any]
     Args:
         given: stays and their features.
         say: told of progress.
-        trees: how many.
+        sets: of columns.
     """
     units = {unit: _within(given, unit) for unit in _UNITS}
-    homes = [_home(given, columns, trees, say=say) for columns in SETS]
-    found: dict[str, Any] = {columns.name: {} for columns in SETS}
+    homes = [_home(given, columns, say=say) for columns in sets]
+    found: dict[str, Any] = {columns.name: {} for columns in sets}
     for what, change in CHANGES.items():
         say(f"measuring: {what}")
         stays, kept = change(given.stays, np.random.default_rng(SEED))
-        met = course(stays, matrix(stays))
-        for columns, home in zip(SETS, homes, strict=True):
+        features = matrix(stays)
+        for columns, home in zip(sets, homes, strict=True):
             own = home.judged._replace(margin=home.judged.margin[kept])
-            other = own._replace(margin=_margins(home.models, met, columns))
+            other = own._replace(margin=_margins(home.models, columns, stays, features))
             found[columns.name][what] = measured(Meeting(stays, own, other))
-    for columns in SETS:
-        found[columns.name] |= _between_units(units, columns, trees, say=say)
+    for columns in sets:
+        found[columns.name] |= _between_units(units, columns, say=say)
     return {"schema": SCHEMA, "data": {"sha256": given.stays.digest}, "sets": found}
 
 
-def _home(given: Course, columns: Columns, trees: int, *, say: Say) -> Home:
+def _home(given: Course, columns: Columns, *, say: Say) -> Home:
     def without(fold: int) -> str:
         say(f"{columns.name}: training without fold {fold + 1}")
-        return learn(given, columns, leave=(fold,), trees=trees)
+        return learn(given, columns, leave=(fold,))
 
     models = side_by_side(without, range(FOLDS))
-    margin = _margins(models, given, columns)
+    margin = _margins(models, columns, given.stays, given.features)
     settled = settle(given, margin, np.ones(len(margin), np.bool_))
     return Home(given, models, Judgement(margin, *settled))
 
 
-def _margins(models: list[str], met: Course, columns: Columns) -> Float64:
+def _margins(
+    models: list[str], columns: Columns, stays: Stays, features: NDArray[np.float32]
+) -> Float64:
     """Margins of every row by the model that did not see its patient."""
-    margin = np.empty(len(met.fold))
+    folds = folds_of(stays.ids)[stays.patient]
+    margin = np.empty(len(folds))
 
     def score(fold: int) -> None:
-        rows = np.flatnonzero(met.fold == fold)
-        margin[rows] = margins(models[fold], inputs(met, columns, rows))
+        rows = folds == fold
+        margin[rows] = margins(models[fold], inputs(columns, features[rows], stays.context[rows]))
 
     side_by_side(score, range(FOLDS))
     return margin
 
 
-def _between_units(
-    units: dict[str, Course], columns: Columns, trees: int, *, say: Say
-) -> dict[str, Any]:
+def _between_units(units: dict[str, Course], columns: Columns, *, say: Say) -> dict[str, Any]:
     """Each unit type's patients by a model of the other's; at home is a model of their own."""
-    homes = {unit: _home(given, columns, trees, say=say) for unit, given in units.items()}
+    homes = {unit: _home(given, columns, say=say) for unit, given in units.items()}
     found = {}
     for made, met in (_UNITS, _UNITS[::-1]):
         say(f"{columns.name}: {made} meets {met}")
-        model = learn(homes[made].given, columns, trees=trees)
+        model = learn(homes[made].given, columns)
         there = homes[met].given
-        every = np.arange(len(there.fold))
-        margin = margins(model, inputs(there, columns, every))
+        margin = margins(model, inputs(columns, there.features, there.stays.context))
         other = homes[made].judged._replace(margin=margin)
         meeting = Meeting(there.stays, homes[met].judged, other)
         found[f"made in {made}, met {met}"] = measured(meeting)

@@ -14,8 +14,10 @@ from services.core.faults import Fault
 from services.core.features import FEATURES, HISTORY_HOURS
 from services.core.stats.calibration import Line, fit_line, sigmoid
 from services.core.stats.utility import before_onset, best_threshold, hour_utilities
-from services.training.booster import TREES, Lessons, fit, lessons, margins
+from services.training.booster import SEED, Lessons, Recipe, fit, lessons, margins
+from services.training.charting import charted_otherwise
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
+from services.training.matrix import matrix
 from services.training.source import TIME_COLUMNS, Say, Stays
 
 _SIDE_BY_SIDE: Final = 2  # models trained at the same time
@@ -33,6 +35,8 @@ class Columns:
     features: NDArray[np.intp]  # places in FEATURES
     time: bool = False  # whether it also sees the TIME_COLUMNS
     cap_ages: bool = False  # whether ages of values end at HISTORY_HOURS
+    recipe: Recipe  # by which it learns
+    other_hands: bool = False  # whether it learns from stays as charted by other hands
 
     @property
     def names(self) -> list[str]:
@@ -45,12 +49,27 @@ _ALL: Final = np.arange(len(FEATURES))
 _COUNTS: Final = np.array([feature.kind == "count" for feature in FEATURES])
 _AGES: Final = np.array([feature.kind == "age" for feature in FEATURES])
 
-SHIPPED: Final = Columns(name="shipped", features=_ALL)
+_LEAVES: Final = {
+    "num_leaves": 15,
+    "min_data_in_leaf": 500,
+    "lambda_l2": 30.0,
+    "feature_fraction": 0.2,
+}
+_SERVED: Final = Recipe(250, {**_LEAVES, "learning_rate": 0.07})
+"""Few trees: every event waits for them."""
+_MEASURED: Final = Recipe(400, _LEAVES)
+
+SHIPPED: Final = Columns(name="shipped", features=_ALL, recipe=_SERVED, other_hands=True)
 STUDY: Final = (
-    Columns(name="full", features=_ALL, time=True),
+    Columns(name="full", features=_ALL, time=True, recipe=_MEASURED),
     SHIPPED,
-    Columns(name="strict", features=_ALL[~_COUNTS], cap_ages=True),
-    Columns(name="time_only", features=_ALL[:0], time=True),
+    Columns(
+        name="strict",
+        features=_ALL[~_COUNTS],
+        cap_ages=True,
+        recipe=_MEASURED._replace(forests=3),
+    ),
+    Columns(name="time_only", features=_ALL[:0], time=True, recipe=Recipe(250)),
 )
 """Everything; what is shipped; no trace of the length of stay; nothing but time and place."""
 
@@ -63,19 +82,23 @@ class Course(NamedTuple):
     fold: NDArray[np.int64]  # (R,)
     worth: Float64  # (R, 2) utility of silence and of alert
     counted: NDArray[np.bool_]  # (R,) hours before onset
-    taught: NDArray[np.bool_]  # (R,) hours to learn from
+    taught: NDArray[np.intp]  # (T,) rows of hours to learn from
+    by_other_hands: NDArray[np.float32]  # (T, len(FEATURES)) their features, charted otherwise
 
 
 def course(stays: Stays, features: NDArray[np.float32]) -> Course:
     """Prepare stays and their features, (R, len(FEATURES)), for training."""
+    random = np.random.default_rng(SEED)
     worth = hour_utilities(stays.label, stays.starts)
+    taught = np.flatnonzero(thinned(stays) & (worth[:, 0] != worth[:, 1]))
     return Course(
         stays=stays,
         features=features,
         fold=folds_of(stays.ids)[stays.patient],
         worth=worth,
         counted=before_onset(stays.label, stays.starts),
-        taught=thinned(stays) & (worth[:, 0] != worth[:, 1]),
+        taught=taught,
+        by_other_hands=matrix(charted_otherwise(stays, random))[taught],
     )
 
 
@@ -97,7 +120,7 @@ class Judged(NamedTuple):
     threshold: float
 
 
-def judge(given: Course, columns: Columns, *, say: Say, trees: int = TREES) -> Judged:
+def judge(given: Course, columns: Columns, *, say: Say) -> Judged:
     """Cross-validate one set of columns.
 
     For each fold, calibration and threshold come from margins of its four other folds, each by a
@@ -107,12 +130,14 @@ def judge(given: Course, columns: Columns, *, say: Say, trees: int = TREES) -> J
     margin = np.full(len(given.fold), np.nan)
 
     def without(leave: tuple[int, ...]) -> None:
-        model = learn(given, columns, leave=leave, trees=trees)
+        model = learn(given, columns, leave=leave)
         for fold in leave:
             rows = np.flatnonzero(given.fold == fold)
             others = [other for other in leave if other != fold]
             into = inner[others[0]] if others else margin
-            into[rows] = margins(model, inputs(given, columns, rows))
+            into[rows] = margins(
+                model, inputs(columns, given.features[rows], given.stays.context[rows])
+            )
         say(f"{columns.name}: trained without fold {' and '.join(str(f + 1) for f in leave)}")
 
     left_out = [*combinations(range(FOLDS), 2), *((fold,) for fold in range(FOLDS))]
@@ -127,13 +152,16 @@ def side_by_side(work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
         return list(pool.map(work, items))
 
 
-def learn(given: Course, columns: Columns, *, leave: tuple[int, ...] = (), trees: int) -> str:
+def learn(given: Course, columns: Columns, *, leave: tuple[int, ...] = ()) -> str:
     """Train on all folds but those to leave out; the canonical model text."""
-    rows = np.flatnonzero(given.taught & ~np.isin(given.fold, leave))
+    kept = ~np.isin(given.fold[given.taught], leave)
+    rows = given.taught[kept]
     target, weight = lessons(given.worth[rows])
     sick = septic(given.stays)[given.stays.patient[rows]]
     task = Lessons(target, np.where(sick, weight, weight * THINNING))
-    return fit(inputs(given, columns, rows), task, names=columns.names, trees=trees)
+    lesson = given.by_other_hands[kept] if columns.other_hands else given.features[rows]
+    seen = inputs(columns, lesson, given.stays.context[rows])
+    return fit(seen, task, names=columns.names, recipe=columns.recipe)
 
 
 def _judged(given: Course, margin: Float64, inner: Float64) -> Judged:
@@ -163,12 +191,14 @@ def settle(given: Course, margin: Float64, rows: NDArray[np.bool_]) -> tuple[Lin
     return line, best_threshold(margin[rows], given.worth[rows])
 
 
-def inputs(given: Course, columns: Columns, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """What a model with these columns sees of some rows."""
-    features = given.features[rows][:, columns.features]
+def inputs(
+    columns: Columns, features: NDArray[np.float32], context: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What a model with these columns sees of rows: of all features, and of the TIME_COLUMNS."""
+    features = features[:, columns.features]
     if columns.cap_ages:
         old = _AGES[columns.features]
         features[:, old] = np.minimum(features[:, old], HISTORY_HOURS)
     if columns.time:
-        features = np.concatenate([features, given.stays.context[rows]], axis=1)
+        features = np.concatenate([features, context], axis=1)
     return features

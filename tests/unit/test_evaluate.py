@@ -26,7 +26,7 @@ from services.core.features import FEATURES
 from services.core.stats.calibration import fit_line
 from services.core.stats.intervals import poisson_weights
 from services.core.stats.utility import before_onset
-from services.training.booster import Lessons, fit
+from services.training.booster import Lessons, Recipe, fit
 from services.training.calibrated import _line
 from services.training.estimates import Scored, Weights
 from services.training.evaluate import report
@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(6)
     rows = random.normal(90, 15, (3000, len(FEATURES))).astype(np.float32)
     target = rows[:, NAMES.index("HR_last")] > 100
-    text = fit(rows, Lessons(target, np.ones(len(target))), names=NAMES, trees=5)
+    text = fit(rows, Lessons(target, np.ones(len(target))), names=NAMES, recipe=Recipe(5))
     return write_bundle(tmp_path_factory.mktemp("models") / "m" / "1", text)
 
 

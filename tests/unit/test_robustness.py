@@ -1,5 +1,6 @@
 """Stays charted otherwise, models that meet them, and thresholds from unlabelled scores."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,16 @@ from services.core.stats.budget import threshold_within
 from services.core.stats.calibration import Line
 from services.core.stats.utility import normalized, stay_utilities
 from services.core.vitals import VARIABLE_INDEX, VITALS
+from services.training.booster import Recipe
 from services.training.matrix import matrix
 from services.training.meeting import Judgement, Meeting, measured
 from services.training.perturb import CHANGES
-from services.training.robustness import robustness
+from services.training.robustness import SETS, robustness
 from services.training.source import TIME_COLUMNS, Stays, read, silent
 from services.training.study import course
 
 BEDSIDE = len(VITALS)
+SMALL = [replace(columns, recipe=Recipe(2)) for columns in SETS]
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +223,7 @@ def test_classes_that_a_line_can_tell_apart_have_no_slope(stays: Stays) -> None:
 
 
 def test_every_set_meets_every_change_and_the_other_unit(stays: Stays) -> None:
-    told = robustness(course(stays, matrix(stays)), say=silent, trees=2)
+    told = robustness(course(stays, matrix(stays)), sets=SMALL, say=silent)
     assert told["schema"] == "vigil.robustness/1"
     assert set(told["sets"]) == {"full", "shipped", "strict"}
     meetings = {f"made in {a}, met {b}" for a, b in (("Unit1", "Unit2"), ("Unit2", "Unit1"))}

@@ -1,9 +1,12 @@
 """From recorded stays to a bundle: read right, judged fairly, made again to the byte."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,7 +26,7 @@ from services.core.support import Support
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, load
 from services.training import study
-from services.training.booster import lessons
+from services.training.booster import Recipe, lessons
 from services.training.evaluate import evaluate
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
 from services.training.matrix import batches, matrix
@@ -31,7 +34,9 @@ from services.training.pipeline import Trained, train
 from services.training.source import TIME_COLUMNS, Stays, read
 
 PATIENTS = 100
-TREES = 6
+SMALL = [replace(columns, recipe=Recipe(6)) for columns in study.STUDY]
+SHIPPED = [columns for columns in SMALL if columns.name == "shipped"]
+MADE_BY: dict[str, Any] = {"git_commit": "0" * 40, "code_sha256": "0" * 64}
 NAMES = [feature.name for feature in FEATURES]
 
 
@@ -56,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, folder: Path) -> Trained:
-    return train(data, folder, study=True, say=quiet, trees=TREES)
+    return train(data, folder, made_by=MADE_BY, sets=SMALL, say=quiet)
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +191,11 @@ def test_hours_are_weighed_by_what_an_alert_is_worth() -> None:
 
 
 def test_nothing_about_a_fold_but_its_own_inputs_reaches_its_alerts(course: study.Course) -> None:
-    before = study.judge(course, study.SHIPPED, say=quiet, trees=3)
+    before = study.judge(course, SHIPPED[0], say=quiet)
     own = course.fold == 2
     label = np.where(own, 0, course.stays.label).astype(np.int8)
     turned = study.course(course.stays._replace(label=label), course.features)
-    after = study.judge(turned, study.SHIPPED, say=quiet, trees=3)
+    after = study.judge(turned, SHIPPED[0], say=quiet)
     np.testing.assert_array_equal(after.margin[own], before.margin[own])
     np.testing.assert_array_equal(after.score[own], before.score[own])
     np.testing.assert_array_equal(after.alert[own], before.alert[own])
@@ -200,12 +205,18 @@ def test_nothing_about_a_fold_but_its_own_inputs_reaches_its_alerts(course: stud
 def test_stays_from_which_nothing_can_be_learned_are_refused(tmp_path: Path) -> None:
     made_up(20).with_columns(SepsisLabel=pl.lit(0)).write_parquet(tmp_path / "well.parquet")
     with pytest.raises(CommandError) as caught:
-        train(tmp_path / "well.parquet", tmp_path / "m" / "1", study=False, say=quiet, trees=2)
+        train(
+            tmp_path / "well.parquet",
+            tmp_path / "m" / "1",
+            made_by=MADE_BY,
+            sets=SHIPPED,
+            say=quiet,
+        )
     assert caught.value.exit_code is ExitCode.REFUSED
 
 
 def test_the_shipped_calibration_and_threshold_come_from_all_folds(course: study.Course) -> None:
-    judged = study.judge(course, study.SHIPPED, say=quiet, trees=3)
+    judged = study.judge(course, SHIPPED[0], say=quiet)
     line = fit_line(judged.margin[course.counted], course.stays.label[course.counted])
     threshold = best_threshold(judged.margin, course.worth)
     assert judged.line == line
@@ -223,9 +234,8 @@ def test_the_four_sets_of_columns_see_what_they_may_see() -> None:
 
 
 def test_strict_columns_cap_ages_and_leave_the_rest(course: study.Course) -> None:
-    rows = np.arange(len(course.fold))
     strict = study.STUDY[2]
-    found = study.inputs(course, strict, rows)
+    found = study.inputs(strict, course.features, course.stays.context)
     for column, name in enumerate(strict.names):
         given = course.features[:, NAMES.index(name)]
         wanted = np.minimum(given, 24) if name.endswith("_age") else given
@@ -237,16 +247,29 @@ def test_strict_columns_cap_ages_and_leave_the_rest(course: study.Course) -> Non
 # --- the bundle
 
 
+AGAIN = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+from services.training.booster import Recipe
+from services.training.pipeline import train
+from services.training.study import SHIPPED
+
+small = replace(SHIPPED, recipe=Recipe(6))
+made_by = json.loads(sys.argv[3])
+train(Path(sys.argv[1]), Path(sys.argv[2]), made_by=made_by, sets=[small], say=print)
+"""
+
+
 def test_the_same_command_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     first, second = (tmp_path / attempt / "made-up" / "0.1.0" for attempt in "ab")
-    digest = train(data, first, study=False, say=quiet, trees=TREES).digest
-    command = (
-        "import sys; from pathlib import Path; from services.training.pipeline import train;"
-        f"train(Path(sys.argv[1]), Path(sys.argv[2]), study=False, say=print, trees={TREES})"
-    )
+    digest = train(data, first, made_by=MADE_BY, sets=SHIPPED, say=quiet).digest
     environment = {**os.environ, "PYTHONHASHSEED": "99"}
     subprocess.run(
-        [sys.executable, "-c", command, data, second], check=True, env=environment, timeout=240
+        [sys.executable, "-c", AGAIN, data, second, json.dumps(MADE_BY)],
+        check=True,
+        env=environment,
+        timeout=240,
     )
     for name in (*FILES, MANIFEST):
         assert (second / name).read_bytes() == (first / name).read_bytes(), name

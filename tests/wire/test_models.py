@@ -37,7 +37,7 @@ from services.scoring.course import KEY
 from services.scoring.fleet import Fleet, Recorded
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
-from services.training.booster import Lessons, fit
+from services.training.booster import Lessons, Recipe, fit
 from services.training.graph import graph
 from services.training.pack import as_json, pack
 
@@ -65,7 +65,7 @@ def small(path: Path) -> str:
     target = np.nansum(rows, axis=1) > np.median(np.nansum(rows, axis=1))
     chosen = [FEATURES[column] for column in columns]
     lessons = Lessons(target, np.ones(len(target)))
-    text = fit(rows, lessons, names=[feature.name for feature in chosen], trees=5)
+    text = fit(rows, lessons, names=[feature.name for feature in chosen], recipe=Recipe(5))
     contents = {name: (SHIPPED / name).read_bytes() for name in FILES} | {
         "model.onnx": graph(text, LINE),
         "model.txt": text.encode(),
