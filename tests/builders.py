@@ -151,7 +151,7 @@ def record(
         "source": "west",
         "received_at": str(instant(received)),
         "accepted_at": str(instant(RECEIVED)),
-        "ingest_id": f"i-{offset}",
+        "ingest_id": f"{offset:032x}",
     }
     told = tuple((name, value.encode()) for name, value in headers.items())
     return Record("fhir.raw.v1", 0, offset, 1_767_600_030_000, b"key", body(content), told)

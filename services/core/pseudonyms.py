@@ -61,6 +61,16 @@ def device_name(key: bytes, source: str, reference: str) -> str:
     return _hashed(key, "device", source, reference)[:8].hex()
 
 
+def place_name(key: bytes, source: str, name: str) -> str:
+    """Name a unit whose own name must not be told: `unit-` and 8 hex digits."""
+    return f"unit-{_hashed(key, 'place', source, name)[:4].hex()}"
+
+
+def statement_name(key: bytes, source: str, identifier: str) -> str:
+    """Name what somebody said of an alert or a stay: 32 hex digits."""
+    return _hashed(key, "statement", source, identifier)[:16].hex()
+
+
 def _hashed(key: bytes, *parts: str) -> bytes:
     message = b""
     for part in parts:

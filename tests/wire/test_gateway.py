@@ -25,7 +25,7 @@ import pytest
 
 from services.core.errors import ExitCode
 from services.core.events import Alert, Authority, Feedback, Outcome, Step
-from services.core.pseudonyms import encounter_pseudonym
+from services.core.pseudonyms import encounter_pseudonym, statement_name
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.local.ports import free_port
@@ -395,8 +395,9 @@ def test_an_answer_reaches_the_partition_of_its_alert_each_time_it_is_sent(
     for _ in range(2):
         told = httpx.post(f"{gateway.url}/feedback", json=answer, headers=AT_TEN)
         assert (told.status_code, told.json()) == (202, {"id": name})
+    kept = statement_name(KEY, "west", name)
     held = [(r, CODEC.decode(r.value or b"", Feedback)) for r in log_of(kafka, "feedback.v1")]
-    first, again = [(r, said) for r, said in held if said.feedback_id == name]
+    first, again = [(r, said) for r, said in held if said.feedback_id == kept]
     assert (first[0].partition, first[0].key) == (3, b"20d3-3-10@1e6ed65d77d6")
     assert msgspec.structs.replace(again[1], accepted_at=first[1].accepted_at) == first[1]
 
@@ -405,8 +406,9 @@ def test_progress_reaches_every_partition(kafka: str, gateway: Gateway) -> None:
     name = uuid4().hex
     told = httpx.post(f"{gateway.url}/outcomes", json=through(name), headers=AT_TEN)
     assert told.status_code == 202
+    kept = statement_name(KEY, "west", name)
     held = [(r, CODEC.decode(r.value or b"", Outcome)) for r in log_of(kafka, "outcomes.v1")]
-    assert sorted(r.partition for r, said in held if said.outcome_id == name) == [0, 1, 2, 3]
+    assert sorted(r.partition for r, said in held if said.outcome_id == kept) == [0, 1, 2, 3]
 
 
 def test_the_gateway_takes_a_ward_with_its_registry(kafka: str, gateway: Gateway) -> None:

@@ -1,14 +1,14 @@
 """All tables together, and the look-ups that reading an Observation needs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Self
 
 import msgspec
 
 from services.core.errors import Reason, Refusal
-from services.core.terminology import codes, local, people, resources, units, variables
+from services.core.terminology import codes, local, people, places, resources, units, variables
 from services.core.terminology.codes import CATEGORIES, NOT_OURS, is_loinc
 from services.core.terminology.table import BadRow, Sheet
 from services.core.terminology.units import Conversion
@@ -19,7 +19,7 @@ NOT_LOINC: Final = "not LOINC"
 """Told in place of a code that is none: free text could name a person."""
 TABLES: Final = (
     *(variables.TABLE, codes.TABLE, units.TABLE, people.TABLE, resources.TABLE),
-    *(local.CODES, local.UNITS),
+    *(local.CODES, local.UNITS, places.TABLE),
 )
 OVERLAYS: Final = tuple(name for name in TABLES if name != resources.TABLE)
 """Those that a site can extend."""
@@ -47,6 +47,7 @@ class Terminology:
         """12 hex digits of the SHA-256 of all tables: the factor version of every conversion."""
         self.variables = variables.parse_variables(sheets[variables.TABLE])
         self.people = people.parse_people(sheets[people.TABLE])
+        self.places = places.parse_places(sheets[places.TABLE])
         self.resources = resources.parse_resources(sheets[resources.TABLE])
         """Names of the resource types that FHIR has."""
         self._conversions = units.parse_units(sheets[units.TABLE], self.variables)
@@ -55,6 +56,7 @@ class Terminology:
         self._codes = codes.parse_codes(sheets[codes.TABLE], self.variables, converted)
         self._local_codes = local.parse_local_codes(sheets[local.CODES])
         self._local_units = local.parse_local_units(sheets[local.UNITS], self._known_units)
+        self._known: dict[Hashable, Concept] = {}
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._agreed)
 
     @classmethod
@@ -85,6 +87,15 @@ class Terminology:
         if system == UCUM:
             return unit
         return self._local_units.get((system or "", unit or ""))
+
+    def known(self, codings: Hashable) -> Concept | None:
+        """Give what `remember` was told of these codings; None where nothing."""
+        return self._known.get(codings)
+
+    def remember(self, codings: Hashable, concept: Concept) -> None:
+        """Remember what codings meant; they must be short, for as many are kept as tables need."""
+        if len(self._known) < _REMEMBERED:
+            self._known[codings] = concept
 
     def concept(self, loincs: Sequence[str], categories: Sequence[str]) -> Concept:
         """Say what codings of one concept mean; codes that the tables do not have say nothing.

@@ -28,7 +28,7 @@ _END: Final = r"$(?!\n)"
 Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9._:-]{{1,64}}{_END}")]
 LogicalId = Annotated[str, Meta(pattern=rf"^(?!\.{{1,2}}$)[A-Za-z0-9.-]{{1,64}}{_END}")]
 """As FHIR has it, and as ingest reads it: the pseudonyms of both doors must be the same."""
-Version = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9.-]{{1,16}}{_END}")]
+Version = Annotated[str, Meta(pattern=rf"^[0-9]{{1,4}}(\.[0-9]{{1,4}}){{0,2}}{_END}")]
 Instant = Annotated[datetime, Meta(tz=True)]
 AlertId = Annotated[str, Meta(extra_json_schema={"pattern": ALERT_ID.pattern})]
 ActionWord = Annotated[str, Meta(extra_json_schema={"enum": list(ACTIONS)})]

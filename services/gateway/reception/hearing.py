@@ -12,7 +12,7 @@ import msgspec
 from services.core.errors import Reason, Retry
 from services.core.events import Action, Authority, Feedback, Outcome, partition_of
 from services.core.feedback import ACTIONS, DEFINITIONS, REASONS, ROLES, partition_named
-from services.core.pseudonyms import encounter_pseudonym, patient_pseudonym
+from services.core.pseudonyms import encounter_pseudonym, patient_pseudonym, statement_name
 from services.gateway.reception import forms
 from services.gateway.reception.answers import Rejected
 from services.gateway.reception.forms import Fault, check_word
@@ -71,7 +71,7 @@ class Hearing:
         said = forms.read(body, forms.Answer)
         shown_at = _perhaps(said.shown_at, "shown_at", arrival, ANSWERED_WITHIN_US)
         event = Feedback(
-            feedback_id=said.id,
+            feedback_id=statement_name(self._key, arrival.source, said.id),
             source=arrival.source,
             alert_id=said.alert_id,
             verdict=said.verdict,
@@ -104,7 +104,7 @@ class Hearing:
 
     def _outcome(self, arrival: Arrival, said: forms.Told) -> Heard:
         event = Outcome(
-            outcome_id=said.id,
+            outcome_id=statement_name(self._key, arrival.source, said.id),
             source=arrival.source,
             pseudonym=patient_pseudonym(self._key, arrival.source, said.patient),
             encounter=encounter_pseudonym(self._key, arrival.source, said.encounter),
@@ -123,7 +123,7 @@ class Hearing:
 
     def _progress(self, arrival: Arrival, said: forms.Progress) -> Heard:
         event = Outcome(
-            outcome_id=said.id,
+            outcome_id=statement_name(self._key, arrival.source, said.id),
             source=arrival.source,
             authority=Authority.FINAL,
             revision=0,

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from struct import pack
 from typing import Any, Final
 
-from services.core.events import Flag, Kind, Vitals
+from msgspec.structs import replace
+
+from services.core.events import Flag, Kind, Stay, Vitals
 from services.core.pseudonyms import (
     device_name,
     encounter_pseudonym,
     patient_pseudonym,
+    place_name,
     reading_id,
 )
 from services.core.vitals import VARIABLE_INDEX
@@ -84,9 +87,14 @@ class Assembler:
             measured_at=self._common["received_at"],
             entries=pack(f"<{len(entries)}H", *entries),
             demographics=found.demographics if isinstance(found, Person) else None,
-            stay=moved.stay if moved else None,
+            stay=self._placed(moved) if moved else None,
             **self._common,
         )
+
+    def _placed(self, moved: Moved) -> Stay:
+        if not moved.place:
+            return moved.stay
+        return replace(moved.stay, unit=place_name(self._key, self._source, moved.place))
 
     def _measured(self, group: Sequence[Numbered]) -> Vitals:
         first = group[0][1]

@@ -55,6 +55,8 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     patient: str
     encounter: str
     stay: Stay
+    place: str = ""
+    """The unit's name at the source where it is not made of known words."""
 
 
 class OutOfScope(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from services.core.errors import Reason, Refusal
@@ -10,6 +11,8 @@ _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _RELATIVE: Final = re.compile(
     r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?"
 )
+_LONGEST: Final = 200
+"""Characters of a reference that is remembered: nothing that is sent fills the memory."""
 _DOTS: Final = frozenset({".", ".."})
 
 
@@ -51,12 +54,23 @@ class Links:
         return identifier if kind == "Encounter" else ""
 
     def _resolved(self, reference: str) -> tuple[str, str]:
-        found = _RELATIVE.fullmatch(reference)
+        found = (_relative if len(reference) <= _LONGEST else _matched)(reference)
         if found:
-            return ("", "") if found[2] in _DOTS else (found[1], found[2])
+            return found
         if self._by_url is None:
             self._by_url = dict(filter(None, (_address(entry) for entry in self._entries)))
         return self._by_url.get(reference, ("", ""))
+
+
+def _matched(reference: str) -> tuple[str, str] | None:
+    """Take a relative reference apart: type and id; of one that climbs, nothing; None: another."""
+    found = _RELATIVE.fullmatch(reference)
+    if not found:
+        return None
+    return ("", "") if found[2] in _DOTS else (found[1], found[2])
+
+
+_relative: Final = lru_cache(4096)(_matched)  # a ward writes about the same patients all day
 
 
 def _address(entry: Any) -> tuple[str, tuple[str, str]] | None:

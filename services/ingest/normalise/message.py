@@ -81,7 +81,7 @@ class Reader:
             case "Patient":
                 return self._person(content)
             case "Encounter":
-                return people.read_encounter(content, self._links)
+                return people.read_encounter(content, self._links, self._terminology.places)
             case "Coverage":
                 return self._coverage(content)
             case _:

@@ -28,6 +28,8 @@ _VALUES: Final = frozenset(
         *("SampledData", "Time", "DateTime", "Period", "Attachment", "Reference"),
     )
 )
+_OTHER_VALUES: Final = _VALUES - {"valueQuantity"}
+_FEW, _SHORT = 12, 100
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ def read_observation(content: dict[str, Any], scene: Scene) -> Measured | OutOfS
         return OutOfScope(f"status {seen.status}")
     if seen.status not in _USED:
         raise Refusal(Reason.FHIR_STATUS, "status")
-    concept = _concept(seen, scene)
+    concept = _concept(seen, scene, seen.category)
     if concept.variable == NOT_OURS or "valueSampledData" in content:
         return OutOfScope(scene.terminology.told(concept.code))
     readings = _readings(seen, content, concept, scene)
@@ -104,47 +106,70 @@ def version_of(meta: resources.Meta | None) -> int:
 
 
 def _concept(
-    seen: Observation | Component, scene: Scene, *, of: Observation | None = None
+    seen: Observation | Component, scene: Scene, categories: tuple[resources.Concept, ...]
 ) -> Concept:
     """Say what an Observation, or a component of one, is about."""
     if seen.code is None or not seen.code.coding:
         raise Refusal(Reason.FHIR_CODE, "code")
+    key = (seen.code, categories)
+    known = scene.terminology.known(key)
+    if known is not None:
+        return known
     named = [scene.terminology.loinc_of(c.system, c.code) for c in seen.code.coding]
     codes = [code for code in named if code]
-    whole = seen if isinstance(seen, Observation) else of
-    categories = whole.category if whole else []
     filed = [c.code for category in categories for c in category.coding if c.code]
-    return scene.terminology.concept(codes, filed)
+    found = scene.terminology.concept(codes, filed)
+    if found.variable != NOT_OURS and _is_short(key):
+        scene.terminology.remember(key, found)
+    return found
+
+
+def _is_short(key: tuple[resources.Concept, tuple[resources.Concept, ...]]) -> bool:
+    """Say whether codings take little room: nothing that is sent fills the memory."""
+    code, categories = key
+    codings = [c for concept in (code, *categories) for c in concept.coding]
+    return len(codings) <= _FEW and all(
+        len(c.system or "") <= _SHORT and len(c.code or "") <= _SHORT for c in codings
+    )
 
 
 def _measured_at(seen: Observation, scene: Scene) -> int:
     """Say when it was measured; a period counts by its end."""
-    period = seen.effectivePeriod
-    given = {
-        "effectiveDateTime": seen.effectiveDateTime,
-        "effectiveInstant": seen.effectiveInstant,
-        "effectivePeriod.end": (period.end or "") if period else None,
-    }
-    named = [(place, text) for place, text in given.items() if text is not None]
-    if len(named) != 1:
-        raise Refusal(Reason.TIME_FORMAT, "effective[x]")
-    ((place, text),) = named
+    text, place = seen.effectiveDateTime, "effectiveDateTime"
+    if text is None or seen.effectiveInstant is not None or seen.effectivePeriod is not None:
+        text, place = _other_time(seen)
     return moments.not_after(moments.moment(text, place), scene.received_at, place)
+
+
+def _other_time(seen: Observation) -> tuple[str, str]:
+    """Give an instant or the end of a period, and its place, where nothing else is told."""
+    end = seen.effectivePeriod.end or "" if seen.effectivePeriod else None
+    given = [
+        (text, place)
+        for text, place in (
+            (seen.effectiveDateTime, "effectiveDateTime"),
+            (seen.effectiveInstant, "effectiveInstant"),
+            (end, "effectivePeriod.end"),
+        )
+        if text is not None
+    ]
+    if len(given) != 1:
+        raise Refusal(Reason.TIME_FORMAT, "effective[x]")
+    return given[0]
 
 
 def _readings(
     seen: Observation, content: dict[str, Any], concept: Concept, scene: Scene
 ) -> list[Reading]:
     """Read the Observation's own value and those of its components."""
-    parts = [resources.read(part, Component) for part in seen.component]
     found = []
     if concept.variable != PANEL and (
-        _has_value(seen, content) or not (parts or "hasMember" in content)
+        not (seen.component or "hasMember" in content) or _has_value(seen, content)
     ):
         found.append(_reading(seen, content, concept, scene))
-    for index, part in enumerate(parts):
-        found += _component(part, seen, index, scene)
-    if len({reading.variable for reading in found}) != len(found):
+    for index, given in enumerate(seen.component):
+        found += _component(resources.read(given, Component), seen, index, scene)
+    if len(found) > 1 and len({reading.variable for reading in found}) != len(found):
         raise Refusal(Reason.CODE_CONFLICT, "component")
     if seen.status == "preliminary":
         return [msgspec.structs.replace(r, flags=r.flags | Flag.PRELIMINARY) for r in found]
@@ -154,7 +179,7 @@ def _readings(
 def _component(part: Component, whole: Observation, index: int, scene: Scene) -> list[Reading]:
     place = f"component[{index}]"
     try:
-        concept = _concept(part, scene, of=whole)
+        concept = _concept(part, scene, whole.category)
         if concept.variable < 0:
             return []
         return [_reading(part, whole.component[index], concept, scene)]
@@ -170,21 +195,27 @@ def _reading(
     seen: Observation | Component, content: dict[str, Any], concept: Concept, scene: Scene
 ) -> Reading:
     """Read one value; `content` is the Observation or component as parsed."""
-    given = _VALUES.intersection(content)
-    if len(given) + (seen.dataAbsentReason is not None) != 1:
-        raise Refusal(Reason.VALUE_CHOICE, "value[x]")
-    if seen.dataAbsentReason is not None:
-        return quantities.absent(concept)
-    if seen.valueQuantity is None:
-        bare = "valueInteger" in given
-        raise Refusal(Reason.UNIT_UNKNOWN if bare else Reason.VALUE_TYPE, next(iter(given)))
-    if not seen.valueQuantity.value:
+    quantity, absent = seen.valueQuantity, seen.dataAbsentReason is not None
+    if quantity is None or absent or not _OTHER_VALUES.isdisjoint(content):
+        return _unmeasured(content, concept, absent=absent)
+    if not quantity.value:
         # Zero is asystole: make sure that it was written so and did not shrink to it.
         strict.inspect(scene.original())
     try:
-        return quantities.reading(seen.valueQuantity, concept, scene.terminology)
+        return quantities.reading(quantity, concept, scene.terminology)
     except Refusal as refusal:
         raise Refusal(refusal.reason, f"valueQuantity.{refusal.place}") from None
+
+
+def _unmeasured(content: dict[str, Any], concept: Concept, *, absent: bool) -> Reading:
+    """Read what is absent with a reason; refuse what is there in another form, or twice."""
+    given = _VALUES.intersection(content)
+    if len(given) + absent != 1:
+        raise Refusal(Reason.VALUE_CHOICE, "value[x]")
+    if absent:
+        return quantities.absent(concept)
+    bare = "valueInteger" in given
+    raise Refusal(Reason.UNIT_UNKNOWN if bare else Reason.VALUE_TYPE, next(iter(given)))
 
 
 def _retraction(seen: Observation, scene: Scene) -> Measured | OutOfScope:
@@ -210,7 +241,7 @@ def _named(seen: Observation, scene: Scene) -> list[Concept]:
     parts += [resources.read(part, Component) for part in seen.component]
     for part in parts:
         try:
-            found.append(_concept(part, scene, of=seen))
+            found.append(_concept(part, scene, seen.category))
         except Refusal:
             continue
     return found

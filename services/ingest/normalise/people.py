@@ -7,6 +7,7 @@ from typing import Any, Final
 from services.core.errors import Reason, Refusal
 from services.core.events import Demographics, Stay
 from services.core.terminology.people import PeopleCodes
+from services.core.terminology.places import Places
 from services.ingest.normalise import moments, resources
 from services.ingest.normalise.findings import Moved, Person
 from services.ingest.normalise.links import Links, check_id
@@ -120,8 +121,13 @@ def payer_of(
     return None
 
 
-def read_encounter(content: dict[str, Any], links: Links) -> Moved:
+def read_encounter(content: dict[str, Any], links: Links, places: Places) -> Moved:
     """Read a parsed Encounter.
+
+    Args:
+        content: the resource.
+        links: of its message.
+        places: tells names of units from what else may stand there.
 
     Raises:
         Refusal: FHIR_ID, FHIR_STATUS, SUBJECT, TIME_FORMAT or MODIFIER_EXT.
@@ -131,26 +137,28 @@ def read_encounter(content: dict[str, Any], links: Links) -> Moved:
         raise Refusal(Reason.MODIFIER_EXT, "modifierExtension")
     if seen.status not in _STATUSES:
         raise Refusal(Reason.FHIR_STATUS, "status")
-    period = seen.period or resources.Period()
+    period, place = seen.period or resources.Period(), _place(seen)
+    told = places.is_unit(place)
     stay = Stay(
         status=seen.status,
-        unit=_unit(seen),
+        unit=place if told else None,
         admitted_at=moments.bound(period.start, "period.start"),
         ended_at=moments.bound(period.end, "period.end"),
     )
     patient = links.patient(resources.target(seen.subject), "subject.reference")
-    return Moved(patient=patient, encounter=check_id(seen.id or "", "id"), stay=stay)
+    encounter = check_id(seen.id or "", "id")
+    return Moved(patient=patient, encounter=encounter, stay=stay, place="" if told else place)
 
 
-def _unit(seen: Encounter) -> str | None:
+def _place(seen: Encounter) -> str:
     """Name the unit: the active location, else the last one that has no status.
 
-    Only short plain names pass: the name leaves the PHI zone.
+    Only short plain names are one; without one it is empty.
     """
     active = [place for place in seen.location if place.status == "active"]
     placed = active or [place for place in seen.location if place.status is None]
     where = placed[-1].location if placed else None
     if where is None:
-        return None
+        return ""
     identifier = (where.reference or "").removeprefix("Location/")
-    return next((n for n in (where.display or "", identifier) if _UNIT.fullmatch(n)), None)
+    return next((n for n in (where.display or "", identifier) if _UNIT.fullmatch(n)), "")

@@ -16,9 +16,9 @@ class Coding(msgspec.Struct, frozen=True):
 
 
 class Concept(msgspec.Struct, frozen=True):
-    """A CodeableConcept: one thing, in the codes of one or more systems."""
+    """A CodeableConcept: one thing, in the codes of one or more systems; can be a key."""
 
-    coding: list[Coding] = []
+    coding: tuple[Coding, ...] = ()
 
 
 class Quantity(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Observation(msgspec.Struct, frozen=True):
     id: str | None = None
     meta: Meta | None = None
     status: str | None = None
-    category: list[Concept] = []
+    category: tuple[Concept, ...] = ()
     code: Concept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None

@@ -68,18 +68,25 @@ def inspect(body: bytes) -> None:
 def _check_bytes(body: bytes) -> None:
     if len(body) > MAX_BYTES:
         raise Refusal(Reason.TOO_LARGE, "document")
+    if not body.isascii():
+        _check_encoding(body)
+    if _is_deep(body):
+        raise Refusal(Reason.JSON_DEPTH, "document")
+
+
+def _check_encoding(body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError as error:
         raise Refusal(Reason.ENCODING, f"byte {error.start}") from None
     if body.startswith(_BOM):
         raise Refusal(Reason.ENCODING, "byte 0")
-    if _is_deep(body):
-        raise Refusal(Reason.JSON_DEPTH, "document")
 
 
 def _is_deep(body: bytes) -> bool:
     """Say whether a document is too deep; one that is no JSON may be called either."""
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return False
     brackets = body.translate(None, _NOT_BRACKETS)
     if len(brackets) <= 2 * MAX_DEPTH or not _peeled(brackets):
         return False
