@@ -53,7 +53,7 @@ def encounter_pseudonym(key: bytes, source: str, identifier: str) -> bytes:
 
 def reading_id(key: bytes, source: str, identifier: str) -> bytes:
     """Name an Observation: 8 bytes; the same resource has the same name in every version."""
-    return _hashed(key, "observation", source, identifier)[:8]
+    return hmac.digest(key, _begin("observation", source) + _part(identifier), "sha256")[:8]
 
 
 def device_name(key: bytes, source: str, reference: str) -> str:
@@ -72,8 +72,14 @@ def statement_name(key: bytes, source: str, identifier: str) -> str:
 
 
 def _hashed(key: bytes, *parts: str) -> bytes:
-    message = b""
-    for part in parts:
-        encoded = part.encode()
-        message += len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
-    return hmac.digest(key, message, "sha256")
+    return hmac.digest(key, b"".join([_part(part) for part in parts]), "sha256")
+
+
+def _part(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+
+
+@lru_cache(maxsize=256)  # one per source
+def _begin(tag: str, source: str) -> bytes:
+    return _part(tag) + _part(source)

@@ -25,6 +25,7 @@ from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
 from services.ingest.normalise.findings import Message
 from services.ingest.normalise.message import WHOLE, Reader, Refused, read_tick
 from services.ingest.normalise.strict import MAX_BYTES
+from services.ingest.wire import Wire
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Stateless
 from services.runtime.vault import Vault
@@ -78,7 +79,7 @@ class Ingest(Stateless):
             on_receipt: hears about each record; must not raise.
         """
         self._terminology, self._key = terminology, pseudonym_key
-        self._vault, self._codec = vault, codec
+        self._vault, self._codec, self._wire = vault, codec, Wire(codec)
         self._partitions, self._on_receipt = partitions, on_receipt
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
@@ -138,12 +139,12 @@ class Ingest(Stateless):
             sha256=hashlib.sha256(message.body).digest(),
             entries=list(result.entries),
         )
-        outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._codec.encode(receipt)))
+        outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._wire.receipt(receipt)))
         self._on_receipt(receipt)
         return outputs
 
     def _event(self, event: Vitals) -> list[Output]:
-        value = self._codec.encode(event)
+        value = self._wire.vitals(event)
         if event.kind is Kind.TICK:
             key = event.source.encode()
             return [Output(VITALS, key, value, p) for p in range(self._partitions)]

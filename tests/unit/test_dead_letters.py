@@ -22,6 +22,7 @@ from builders import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from services.cli import dlq
 from services.cli.diagnosis import diagnose
@@ -31,6 +32,7 @@ from services.core.errors import CommandError, ExitCode, Reason
 from services.core.events import DeadLetter, Fate, Receipt, Vitals
 from services.ingest.pipeline import Ingest
 from services.ingest.tables import read_terminology
+from services.ingest.wire import Wire
 from services.runtime.ports import Headers, Output, Record
 from services.runtime.vault import Vault
 
@@ -143,18 +145,13 @@ def test_an_unexpected_exception_is_a_dead_letter_with_its_type_and_no_text() ->
 
 
 def test_a_failure_outside_the_entries_refuses_the_whole_record() -> None:
-    class NoCodec:
-        def __init__(self) -> None:
-            self.asked = 0
-
-        def encode(self, event: object) -> bytes:
-            self.asked += 1
-            if self.asked == 1:
-                raise ArithmeticError("Zebediah")
-            return codec().encode(event)  # type: ignore[arg-type]  # it is one
+    class Failing(Wire):
+        @override
+        def vitals(self, event: Vitals) -> bytes:
+            raise ArithmeticError(event.source)
 
     failing = ingest()
-    failing._codec = NoCodec()  # type: ignore[assignment]  # the point of the test
+    failing._wire = Failing(codec())
     (letter,) = letters(list(failing.handle([record(observation())])))
     assert (letter.reason, letter.place, letter.entry) == ("UNEXPECTED", "ArithmeticError", -1)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from struct import pack
+from struct import Struct, pack
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -28,6 +28,8 @@ from services.ingest.normalise.findings import (
 
 _SYSTOLIC: Final = VARIABLE_INDEX["SBP"]
 _DIASTOLIC: Final = VARIABLE_INDEX["DBP"]
+_pack_entry: Final = Struct("<H").pack
+_pack_version: Final = Struct("<q").pack
 
 Numbered = tuple[int, Measured]
 
@@ -100,23 +102,32 @@ class Assembler:
         first = group[0][1]
         rows = [(index, found, reading) for index, found in group for reading in found.readings]
         readings = [reading for _, _, reading in rows]
-        names = {found.identifier: self._reading_id(found.identifier) for _, found in group}
-        devices = {found.device: self._device(found.device) for _, found in group}
         many = len(rows)
+        if len(group) == 1:
+            index = group[0][0]
+            entries, ids = _pack_entry(index) * many, self._reading_id(first.identifier) * many
+            versions = _pack_version(first.version) * many
+            devices = [self._device(first.device)] * many
+        else:
+            names = {found.identifier: self._reading_id(found.identifier) for _, found in group}
+            entries = pack(f"<{many}H", *[index for index, _, _ in rows])
+            ids = b"".join([names[found.identifier] for _, found, _ in rows])
+            versions = pack(f"<{many}q", *[found.version for _, found, _ in rows])
+            devices = [self._device(found.device) for _, found, _ in rows]
         return Vitals(
             kind=first.kind,
             pseudonym=self._patient(first.patient),
             encounter=self._encounter(first.encounter),
             measured_at=first.measured_at,
-            entries=pack(f"<{many}H", *[index for index, _, _ in rows]),
+            entries=entries,
             variables=bytes([reading.variable for reading in readings]),
             values=pack(f"<{many}d", *[reading.value for reading in readings]),
             flags=pack(f"<{many}H", *_flags(rows, readings)),
-            ids=b"".join([names[found.identifier] for _, found, _ in rows]),
-            versions=pack(f"<{many}q", *[found.version for _, found, _ in rows]),
+            ids=ids,
+            versions=versions,
             codes=[reading.code for reading in readings],
             units=[reading.unit for reading in readings],
-            devices=[devices[found.device] for _, found, _ in rows],
+            devices=devices,
             **self._common,
         )
 
@@ -140,9 +151,13 @@ class Assembler:
 def _flags(
     rows: Sequence[tuple[int, Measured, Reading]], readings: Sequence[Reading]
 ) -> list[int]:
-    flags = [reading.flags | (Flag.NO_ID if found.without_id else 0) for _, found, reading in rows]
-    for place in _inconsistent(readings):
-        flags[place] |= Flag.INCONSISTENT
+    flags = [
+        reading.flags | Flag.NO_ID if found.without_id else reading.flags
+        for _, found, reading in rows
+    ]
+    if len(readings) > 1:
+        for place in _inconsistent(readings):
+            flags[place] |= Flag.INCONSISTENT
     return flags
 
 
