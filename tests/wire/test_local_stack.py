@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import clickhouse_connect
 import pytest
@@ -37,10 +38,16 @@ def _idle(name: str, *arguments: str, port: int | None = None) -> Program:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, jar_cache: Path) -> Iterator[Stack]:
+def root() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has room for 107 bytes."""
+    with TemporaryDirectory(prefix="vigil-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def stack(root: Path, jar_cache: Path) -> Iterator[Stack]:
     """A stack with both stores and one service, on ports that are free now."""
-    home = Home(root=tmp_path / "v", cache=jar_cache)
-    home.root.mkdir()
+    home = Home(root=root, cache=jar_cache)
     usual = {name: free_port() for name in ("kafka", "clickhouse")}
     (home.root / "ports.json").write_text(json.dumps(usual))
     given = {k: v for k, v in os.environ.items() if not k.startswith(("KAFKA_", "CLICKHOUSE_"))}
