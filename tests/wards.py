@@ -33,9 +33,10 @@ from services.runtime.codec import Codec
 from services.runtime.model import Contribution
 from services.runtime.ports import Output, Record, Row
 from services.scoring.crew import Alone, Engine, Scores, Select
-from services.scoring.entries import Entry, Model
+from services.scoring.entries import Model
 from services.scoring.outputs import ALERTS, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
+from services.scoring.shares import Share
 
 HOUR: Final = MICROSECONDS_PER_HOUR
 MINUTE: Final = HOUR // 60
@@ -82,18 +83,16 @@ class HeartRate:
 
 
 class Kept:
-    """Keeps the features of everything that was scored, and every entry that was told."""
+    """Keeps every entry and every alert that was told."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[dict[str, Any]] = []
         self.alerts: list[Alert] = []
 
-    def __call__(
-        self, entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch
-    ) -> None:
-        assert batch.entries == len(entries)
-        self.entries += entries
-        self.alerts += alerts
+    def __call__(self, share: Share, batch: PredictionBatch) -> None:
+        assert batch.entries == len(share.places)
+        self.entries += entries_of(batch)
+        self.alerts += share.alerts
 
 
 def person(name: str | int) -> bytes:

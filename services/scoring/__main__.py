@@ -1,14 +1,14 @@
 """`python -m services.scoring`: vitals.v1 to predictions.v1 and alerts.v1."""
 
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from services.core.errors import CommandError
-from services.core.events import Alert, Decision, Disposition, PredictionBatch, Role, Step
+from services.core.events import Cause, Decision, Disposition, PredictionBatch, Role, Step
 from services.core.faults import Fault
 from services.core.lineup import Seat
 from services.runtime import bundle
@@ -18,20 +18,24 @@ from services.runtime.kafka.client import Options
 from services.runtime.model import OnnxModel
 from services.runtime.service import run
 from services.runtime.settings import KafkaSettings
-from services.runtime.telemetry.metrics import Metrics
+from services.runtime.telemetry.metrics import Metrics, observe
 from services.runtime.worker import MakeTask, Plan
 from services.scoring.crew import Engine
-from services.scoring.entries import Entry, Model
+from services.scoring.entries import Model
 from services.scoring.fleet import Fleet, Live, Open, Watch
+from services.scoring.horizon import nowhere
+from services.scoring.lookout import Lookout
 from services.scoring.outputs import CHANGELOG, VITALS
 from services.scoring.pipeline import Scorer, Scoring, Told
 from services.scoring.settings import ScoringSettings
+from services.scoring.shares import Share
 from services.scoring.warm import warm
 
 HELD: Final = {
     Decision.HELD_PERSISTENCE: "persistence",
     Decision.HELD_REFRACTORY: "refractory",
     Decision.HELD_TRANSFER: "transfer",
+    Decision.HELD_EXPIRED: "expired",
 }
 """What kept a score from raising an alert: counted, so that silence is seen."""
 
@@ -71,7 +75,8 @@ def tasks(
     changes = Watch(options, fleet)
     if follow:
         changes.watch()
-    scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics, role))
+    look = Lookout(options, codec, time.time) if follow else nowhere
+    scorer = Scorer(codec, Live(fleet, changes.look), counting(metrics, role), look)
     return lambda partition: Scoring(partition, scorer)
 
 
@@ -120,20 +125,20 @@ def counting(metrics: Metrics, role: Role = Role.SHOWN) -> Told:
             calls nobody when it cannot score, and hides nothing when it can.
     """
 
-    def told(entries: Sequence[Entry], alerts: Sequence[Alert], batch: PredictionBatch) -> None:
+    def told(share: Share, batch: PredictionBatch) -> None:
         now = datetime.now(UTC).timestamp()
         model = {"model": batch.model_name, "version": batch.model_version}
         if batch.role is not role:
-            _count_dispositions(metrics, entries, model, prefix="shadow_")
+            _count_dispositions(metrics, share, model, prefix="shadow_")
             return
         delay = metrics.histogram("accepted_to_scored_seconds", **model)
         alert_delay = metrics.histogram("accepted_to_alert_seconds", **model)
-        _count_dispositions(metrics, entries, model)
-        for entry in entries:
-            if entry.event is not None and entry.disposition is Disposition.SCORED:
-                delay.observe(now - entry.event.accepted_at / 1e6)
-        _count_held(metrics, entries, batch.role)
-        for alert in alerts:
+        _count_dispositions(metrics, share, model)
+        _, _, accepted_at = share.columns.times
+        observe(delay, now - accepted_at[share.verdicts.scored] / 1e6)
+        if batch.role is not Role.SHADOW:  # of which nobody would have been told
+            _count_held(metrics, share)
+        for alert in share.alerts:
             metrics.counter("alerts_total", unit=alert.unit, outcome=alert.step).inc()
             if alert.step is Step.RAISED:
                 alert_delay.observe(now - alert.accepted_at / 1e6)
@@ -144,19 +149,21 @@ def counting(metrics: Metrics, role: Role = Role.SHOWN) -> Told:
     return told
 
 
-def _count_held(metrics: Metrics, entries: Sequence[Entry], role: Role) -> None:
-    if role is Role.SHADOW:
-        return  # nobody would have been told
-    held = Counter((e.unit, HELD[e.decision]) for e in entries if e.decision in HELD)
-    for (unit, by), many in held.items():
-        metrics.counter("alerts_held_total", unit=unit, outcome=by).inc(many)
+def _count_held(metrics: Metrics, share: Share) -> None:
+    decisions, columns = share.verdicts.decisions, share.columns
+    for decision, by in HELD.items():
+        for group in columns.groups[decisions == decision].tolist():
+            unit = columns.cohorts[group][-1]
+            metrics.counter("alerts_held_total", unit=unit, outcome=by).inc()
 
 
 def _count_dispositions(
-    metrics: Metrics, entries: Sequence[Entry], model: dict[str, str], *, prefix: str = ""
+    metrics: Metrics, share: Share, model: dict[str, str], *, prefix: str = ""
 ) -> None:
-    for (disposition, cause), many in Counter((e.disposition, e.cause) for e in entries).items():
-        outcome, reason = prefix + disposition.name.lower(), cause.name.lower()
+    verdicts = share.verdicts
+    pairs = Counter(zip(verdicts.dispositions.tolist(), verdicts.causes.tolist(), strict=True))
+    for (disposition, cause), many in pairs.items():
+        outcome, reason = prefix + Disposition(disposition).name.lower(), Cause(cause).name.lower()
         metrics.counter("predictions_total", **model, outcome=outcome, reason=reason).inc(many)
 
 

@@ -29,6 +29,7 @@ from services.core.policy import (
     withdrawn,
 )
 from services.scoring.entries import Entry, Model
+from services.scoring.horizon import Horizon
 from services.scoring.patients import Patient
 from services.scoring.ward import Ward
 
@@ -50,26 +51,31 @@ class Alerting:
     """Holds the policy against the scores of one partition's patients."""
 
     def __init__(
-        self, policy: Policy, model: Model, ward: Ward, *, partition: int, explain: Explain
+        self,
+        policy: Policy,
+        model: Model,
+        ward: Ward,
+        *,
+        partition: int,
+        explain: Explain,
+        horizon: Horizon,
     ) -> None:
         self._policy, self._model, self._ward = policy, model, ward
-        self._partition, self._explain = partition, explain
+        self._partition, self._explain, self._horizon = partition, explain, horizon
 
     def step(self, entry: Entry) -> Iterable[Alert]:
         """Decide on one entry, remember it, and give the alert steps that follow.
 
         Args:
-            entry: with its disposition and, if scored, its score; decision and threshold are set.
+            entry: with its disposition and, if scored, score and threshold; its decision is set.
         """
         event = entry.event
-        if event is None:
-            return
-        if entry.watermark is not None:
-            yield from self._expire(entry, event, entry.watermark)
+        if entry.note.watermark is not None:
+            yield from self._expire(entry, event, entry.note.watermark)
         if not event.pseudonym:
             return
         patient = self._ward.patients[event.pseudonym]
-        if entry.ended:
+        if entry.note.ended:
             yield from self._end(entry, event, patient, cause="encounter_ended")
             patient.policy = FRESH
         if event.kind is Kind.ENCOUNTER and entry.unit != UNKNOWN:
@@ -81,14 +87,20 @@ class Alerting:
 
     def _decide(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
         unit, at = entry.unit, entry.as_of
-        entry.threshold = self._policy.threshold_in(unit)
-        if entry.discharged:
+        if entry.note.discharged:
             return
         if entry.score < entry.threshold and _shaken(entry, patient):
             yield from self._withdraw(entry, event, patient)
             return
         alert = patient.policy.alert
-        verdict = decide(self._policy, patient.policy, score=entry.score, at=at, unit=unit)
+        verdict = decide(
+            self._policy,
+            patient.policy,
+            score=entry.score,
+            at=at,
+            unit=unit,
+            horizon=self._horizon.at(entry.offset),
+        )
         entry.decision, patient.policy = verdict.decision, verdict.state
         if verdict.decision is Decision.RAISED:
             alert = self._alert(entry, unit)
@@ -180,5 +192,5 @@ class Alerting:
 
 def _shaken(entry: Entry, patient: Patient) -> bool:
     """Tell whether a value that was known when the alert was raised is another now, or gone."""
-    alert, revised_at = patient.policy.alert, entry.revised_at
+    alert, revised_at = patient.policy.alert, entry.note.revised_at
     return alert is not None and revised_at is not None and revised_at <= alert.raised_at

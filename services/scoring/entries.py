@@ -1,8 +1,7 @@
-"""One consumed record on its way to a prediction, and the columns that a batch of them becomes."""
+"""What models and the policy made of vitals offsets, and the message that a batch becomes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,44 +9,91 @@ import numpy.typing as npt
 
 from services.core.cohorts import DIMENSIONS
 from services.core.events import (
-    Cause,
     DeadLetter,
     Decision,
     Disposition,
-    Kind,
     PredictionBatch,
     Role,
     Vitals,
     packed,
 )
-from services.core.vitals import VARIABLES
+from services.scoring.columns import Columns
 
-KIND_NUMBER: Final = {kind: number for number, kind in enumerate(Kind)}
-ABSENT_PERSON: Final = bytes(16)
-NOBODY: Final = ("",) * len(DIMENSIONS)
+Array = npt.NDArray[Any]
+_NAN: Final = float("nan")
+
+
+class Note(NamedTuple):
+    """What few offsets have to say besides.
+
+    Attributes:
+        dead: why the record could not be read.
+        watermark: after a tick, µs.
+        revised_at: when a value that was revised had been measured, µs.
+        ended: whether the encounter of before is over, and its alert with it.
+        discharged: whether the patient's encounter is over.
+    """
+
+    dead: DeadLetter | None = None
+    watermark: int | None = None
+    revised_at: int | None = None
+    ended: bool = False
+    discharged: bool = False
+
+
+QUIET: Final = Note()
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """What became of one vitals offset; filled in as the batch goes through its phases."""
+    """An offset that the policy is asked of; it sets threshold and decision."""
 
     offset: int
-    event: Vitals | None = None  # None: the record could not be read
-    dead: DeadLetter | None = None  # and why
-    disposition: Disposition = Disposition.STATE_ONLY
-    cause: Cause = Cause.NONE
-    encounter: bytes = ABSENT_PERSON
-    unit: str = ""
-    cohorts: tuple[str, ...] = NOBODY
-    as_of: int = 0
-    revised_at: int | None = None  # when a value that was revised had been measured, µs
-    ended: bool = False  # the encounter of before, and its alert
-    discharged: bool = False
-    watermark: int | None = None  # of a tick
-    snapshot: int = -1
-    score: float = float("nan")
-    threshold: float = float("nan")
+    event: Vitals
+    note: Note
+    disposition: Disposition
+    encounter: bytes
+    unit: str
+    as_of: int
+    seat: int  # among those of its model
+    score: float
+    threshold: float
     decision: Decision = Decision.NONE
+
+
+class Verdicts(NamedTuple):
+    """What a model and its policy made of N entries; filled in as they go through their phases.
+
+    Attributes:
+        dispositions: (N,) uint8.
+        causes: (N,) uint8.
+        scores: (N,) float64 of float32 precision, NaN where not scored.
+        thresholds: (N,) the same.
+        decisions: (N,) uint8.
+    """
+
+    dispositions: Array
+    causes: Array
+    scores: Array
+    thresholds: Array
+    decisions: Array
+
+    @classmethod
+    def pending(cls, columns: Columns) -> "Verdicts":
+        """Begin with what applying the events showed."""
+        many = len(columns.offsets)
+        return cls(
+            dispositions=columns.dispositions.copy(),
+            causes=columns.causes.copy(),
+            scores=np.full(many, np.nan),
+            thresholds=np.full(many, np.nan),
+            decisions=np.zeros(many, np.uint8),
+        )
+
+    @property
+    def scored(self) -> Array:
+        """(N,) whether an entry has a score, or is due for one."""
+        return np.equal(self.dispositions, Disposition.SCORED)
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +108,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def batch_of(
-    entries: Sequence[Entry],
+    columns: Columns,
+    verdicts: Verdicts,
     features: npt.NDArray[np.float32],
     model: Model,
     *,
@@ -72,15 +119,15 @@ def batch_of(
     """Turn entries into the columns of one message.
 
     Args:
-        entries: 1 to 512, in order of offset.
+        columns: 1 to 512, in order of offset.
+        verdicts: on each.
         features: (S, F), a row per scored entry, in entry order.
         model: what scored them.
         partition: of the vitals topic.
         watermark: after the last entry, µs.
     """
-    labels, codes = _cohort_columns(entries)
-    bitmaps, values = _measured(entries)
-    times = [_times(entry.event) for entry in entries]
+    labels, codes = _cohort_columns(columns)
+    measured_at, received_at, accepted_at = columns.times
     return PredictionBatch(
         vitals_topic_id=model.vitals_topic_id,
         partition=partition,
@@ -90,22 +137,22 @@ def batch_of(
         policy_version=model.policy_version,
         role=model.role,
         watermark=watermark,
-        entries=len(entries),
-        offsets=packed([e.offset for e in entries], "<i8"),
-        kinds=bytes(KIND_NUMBER[e.event.kind] if e.event else 255 for e in entries),
-        dispositions=bytes(e.disposition for e in entries),
-        causes=bytes(e.cause for e in entries),
-        pseudonyms=b"".join(_pseudonym(e.event) for e in entries),
-        encounters=b"".join(e.encounter for e in entries),
-        measured_at=packed([t[0] for t in times], "<i8"),
-        received_at=packed([t[1] for t in times], "<i8"),
-        accepted_at=packed([t[2] for t in times], "<i8"),
-        as_of=packed([e.as_of for e in entries], "<i8"),
-        bitmaps=bitmaps,
-        values=values,
-        scores=packed([e.score for e in entries], "<f4"),
-        thresholds=packed([e.threshold for e in entries], "<f4"),
-        decisions=bytes(e.decision for e in entries),
+        entries=len(columns.offsets),
+        offsets=packed(columns.offsets, "<i8"),
+        kinds=columns.kinds.tobytes(),
+        dispositions=verdicts.dispositions.tobytes(),
+        causes=verdicts.causes.tobytes(),
+        pseudonyms=columns.pseudonyms.tobytes(),
+        encounters=columns.encounters.tobytes(),
+        measured_at=packed(measured_at, "<i8"),
+        received_at=packed(received_at, "<i8"),
+        accepted_at=packed(accepted_at, "<i8"),
+        as_of=packed(columns.as_of, "<i8"),
+        bitmaps=packed(columns.bitmaps, "<u8"),
+        values=packed(columns.values, "<f8"),
+        scores=packed(verdicts.scores, "<f4"),
+        thresholds=packed(verdicts.thresholds, "<f4"),
+        decisions=verdicts.decisions.tobytes(),
         cohort_dimensions=list(DIMENSIONS),
         cohort_labels=labels,
         cohorts=codes,
@@ -114,37 +161,10 @@ def batch_of(
     )
 
 
-def _pseudonym(event: Vitals | None) -> bytes:
-    return (event.pseudonym if event else b"") or ABSENT_PERSON
-
-
-def _times(event: Vitals | None) -> tuple[int, int, int]:
-    return (event.measured_at, event.received_at, event.accepted_at) if event else (0, 0, 0)
-
-
-def _cohort_columns(entries: Sequence[Entry]) -> tuple[list[str], bytes]:
+def _cohort_columns(columns: Columns) -> tuple[list[str], bytes]:
     places: dict[str, int] = {}
-    rows: dict[tuple[str, ...], bytes] = {}
-    for entry in entries:
-        if entry.cohorts not in rows:
-            codes = [places.setdefault(label, len(places)) for label in entry.cohorts]
-            rows[entry.cohorts] = packed(codes, "<u2")
-    return list(places), b"".join([rows[entry.cohorts] for entry in entries])
-
-
-def _measured(entries: Sequence[Entry]) -> tuple[bytes, bytes]:
-    """Bitmap per entry of the variables that its event measured, and their values packed.
-
-    Of two of one variable in a message it is the later.
-    """
-    told = [e.event if e.event and e.event.kind is Kind.OBSERVATION else None for e in entries]
-    many = np.array([len(event.variables) if event else 0 for event in told])
-    variables = np.frombuffer(b"".join([e.variables for e in told if e]), np.uint8).astype(int)
-    values = np.frombuffer(b"".join([e.values for e in told if e]), "<f8")
-    table = np.full((len(entries), len(VARIABLES)), np.nan)
-    known = (variables < len(VARIABLES)) & ~np.isnan(values)
-    rows = np.repeat(np.arange(len(entries)), many)
-    table[rows[known], variables[known]] = values[known]
-    measured = ~np.isnan(table)
-    bits = measured @ (1 << np.arange(len(VARIABLES), dtype=np.uint64))
-    return packed(bits, "<u8"), packed(table[measured], "<f8")
+    codes = np.zeros((len(columns.cohorts), len(DIMENSIONS)), "<u2")
+    for group in dict.fromkeys(columns.groups.tolist()):
+        names = columns.cohorts[group]
+        codes[group] = [places.setdefault(name, len(places)) for name in names]
+    return list(places), codes[columns.groups].tobytes()

@@ -19,10 +19,13 @@ from services.core.events import (
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
 from services.scoring.alerting import TOP_CONTRIBUTIONS, Alerting
+from services.scoring.columns import ABSENT_PERSON, UNREAD, Fact
 from services.scoring.course import KEY as CUT_OVERS
 from services.scoring.course import Course
 from services.scoring.crew import Crew, Helm
-from services.scoring.entries import ABSENT_PERSON, Entry, batch_of
+from services.scoring.entries import Entry, Note, batch_of
+from services.scoring.horizon import KEY as HORIZON
+from services.scoring.horizon import Horizon, Look, nowhere
 from services.scoring.journal import Journal
 from services.scoring.outputs import (
     alert_output,
@@ -30,7 +33,8 @@ from services.scoring.outputs import (
     dead_output,
     prediction_output,
 )
-from services.scoring.shares import Share, Snapshots, score, shown, unseen
+from services.scoring.shares import NONE as NO_ROW
+from services.scoring.shares import Run, Share, shown, unseen
 from services.scoring.summary import NEVER, hour_of
 from services.scoring.ward import Ward
 from services.scoring.watermark import KEY as TICKS
@@ -39,7 +43,11 @@ from services.scoring.wire import Wire
 
 BATCH: Final = 512
 
-Told = Callable[[Sequence[Entry], Sequence[Alert], PredictionBatch], None]
+# To look an enum's member up takes longer than most of what is done to an event.
+TICK, SCORED = Kind.TICK, Disposition.SCORED
+
+Told = Callable[[Share, PredictionBatch], None]
+Turns = Sequence[tuple[int, int]]
 
 
 class Scorer(NamedTuple):
@@ -49,11 +57,13 @@ class Scorer(NamedTuple):
         codec: for events.
         helm: says which models score.
         told: hears of each batch, for metrics.
+        look: says how far event time is at the end of a log that had waited.
     """
 
     codec: Codec
     helm: Helm
     told: Told
+    look: Look = nowhere
 
 
 class Scoring:
@@ -63,8 +73,8 @@ class Scoring:
         self._partition, self._scorer = partition, scorer
         self._wire, self._ward, self._watermark = Wire(scorer.codec), Ward(), Watermark()
         self._journal = Journal(self._ward, self._wire)
-        self._snapshots, self._hour_began = Snapshots(0), False
-        self._course = Course()
+        self._hour_began = False
+        self._course, self._horizon = Course(), Horizon(scorer.look)
         self._crew: Crew | None = None
         self._alerting: dict[bool, Alerting] = {}
         self._shares: dict[bool, Share] = {}
@@ -75,6 +85,8 @@ class Scoring:
             self._watermark.load(value)
         elif key == CUT_OVERS:
             self._course.load(value)
+        elif key == HORIZON:
+            self._horizon.load(value)
         else:
             self._journal.load(key, value)
 
@@ -84,6 +96,7 @@ class Scoring:
         yield from self._journal.changes()
         yield from self._watermark.changes()
         yield from self._course.changes()
+        yield from self._horizon.changes()
 
     def dump(self) -> list[tuple[bytes, bytes]]:
         """Give all that is known of every patient; a restart changes no byte of it."""
@@ -93,121 +106,115 @@ class Scoring:
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Score records in order; one batch message per model and 1 to 512 of them."""
         self._journal.settle()
+        if records:
+            self._horizon.reach(records[0])
         done = 0
         while done < len(records):
             some = records[done : done + BATCH]
             crew = self._scorer.helm.crew_for(self._course, some[0].offset)
             before = self._watermark.now
-            entries = self._apply(some[: self._course.together(some)])
-            done += len(entries)
-            yield from self._finish(entries, crew, before)
+            run = self._apply(some[: self._course.together(some)])
+            done += len(run.facts)
+            yield from self._finish(run, crew, before)
 
-    def _apply(self, records: Sequence[Record]) -> list[Entry]:
+    def _apply(self, records: Sequence[Record]) -> Run:
         """Change the state by each record, and keep each patient that is due for a score.
 
         Stops after a tick that begins an hour: whom it lets forget depends on the alerts that the
         entries so far will raise.
         """
-        self._snapshots = Snapshots(len(records))
-        entries: list[Entry] = []
+        run = Run(len(records))
         for record in records:
             before = self._watermark.now
-            entries.append(self._entry(record))
+            self._take(run, record)
             now = self._watermark.now
             self._hour_began = now != before and _new_hour(before, now)
             if self._hour_began:
                 break
-        return entries
+        return run
 
-    def _entry(self, record: Record) -> Entry:
+    def _take(self, run: Run, record: Record) -> None:
         try:
             event = self._wire.event(record.value or b"")
         except Refusal as refusal:
-            return Entry(
-                offset=record.offset,
-                disposition=Disposition.ABSTAINED,
-                cause=Cause.UNREADABLE,
-                dead=dead_letter(record, refusal),
-            )
-        if event.kind is Kind.TICK:
+            fact = Fact(UNREAD, Disposition.ABSTAINED, Cause.UNREADABLE)
+            run.add(record.offset, fact, Note(dead=dead_letter(record, refusal)))
+            return
+        if event.kind is TICK:
             self._watermark.tick(event.source, event.measured_at)
-            return Entry(
-                offset=record.offset,
-                event=event,
-                as_of=event.measured_at,
-                watermark=self._watermark.now,
-            )
+            fact = Fact(event, Disposition.STATE_ONLY, as_of=event.measured_at)
+            run.add(record.offset, fact, Note(watermark=self._watermark.now))
+            return
         self._journal.happened(event.pseudonym, record.value or b"")
-        return self._patient_entry(record.offset, event)
+        self._follow(run, record.offset, event)
 
-    def _patient_entry(self, offset: int, event: Vitals) -> Entry:
-        applied = self._ward.apply(event)
+    def _follow(self, run: Run, offset: int, event: Vitals) -> None:
+        """Let an event change its patient."""
+        disposition, cause, revised_at, ended = self._ward.apply(event)
         patient = self._ward.patients[event.pseudonym]
         head = patient.history.head
-        as_of = event.measured_at if head == NEVER else head
-        entry = Entry(
-            offset=offset,
-            event=event,
-            disposition=applied.disposition,
-            cause=applied.cause,
-            encounter=event.encounter or patient.encounter or ABSENT_PERSON,
-            unit=patient.unit,
-            cohorts=patient.cohorts,
-            as_of=as_of,
-            revised_at=applied.revised_at,
-            ended=applied.ended,
-            discharged=patient.discharged,
+        fact = Fact(
+            event,
+            disposition,
+            cause,
+            event.encounter or patient.encounter or ABSENT_PERSON,
+            patient.cohorts,
+            event.measured_at if head == NEVER else head,
+            run.take(patient.history) if disposition is SCORED else NO_ROW,
         )
-        if applied.disposition is Disposition.SCORED:
-            entry.snapshot = self._snapshots.take(patient.history)
-        return entry
+        discharged = patient.discharged
+        if ended or discharged or revised_at is not None:
+            note = Note(revised_at=revised_at, ended=ended, discharged=discharged)
+            run.add(offset, fact, note)
+        else:
+            run.add(offset, fact)
 
-    def _finish(self, entries: list[Entry], crew: Crew, before: int | None) -> Iterable[Output]:
-        hidden, owners = unseen(crew, entries), shown(crew, entries)
+    def _finish(self, run: Run, crew: Crew, before: int | None) -> Iterable[Output]:
+        columns = run.columns()
+        hidden, (owners, turns) = unseen(crew, columns), shown(crew, run, columns)
         # The champion comes last, and with it the time: whoever reads how late it is must not
         # meet an entry of this batch behind it.
-        shares = [*hidden, *sorted(set(owners), key=lambda share: share.steady)]
+        shares = [*hidden, *owners]
         for share in shares:
-            score(share, self._snapshots)
-        alerts = self._alert(entries, owners, crew)
+            share.score(run)
+        alerts = self._alert(run, owners, turns, crew)
         now = self._watermark.now
         if self._hour_began and now is not None:
             for pseudonym in self._ward.evict(now):
                 self._journal.forgot(pseudonym)
         for share in shares:
             yield from self._written(share, now if share is shares[-1] else before)
+            if share is owners[-1]:
+                yield from self._dead(run)
         for alert in alerts:
             yield alert_output(self._scorer.codec.encode(alert), alert, self._partition)
 
-    def _alert(self, entries: list[Entry], owners: list[Share], crew: Crew) -> list[Alert]:
+    def _alert(self, run: Run, owners: list[Share], turns: Turns, crew: Crew) -> list[Alert]:
         """Give the alerts of all that is shown, in the order of the log."""
         if crew is not self._crew:
             self._crew, self._alerting = crew, {}
         self._shares = {share.steady: share for share in owners}
-        alerts: list[Alert] = []
-        for entry, share in zip(entries, owners, strict=True):
-            if self._is_quiet(entry, share):
+        low, alerts = [share.low() for share in owners], list[Alert]()
+        for place, (number, seat) in enumerate(turns):
+            if low[number][seat] and self._is_quiet(run, place):
                 continue
+            share = owners[number]
+            entry = share.entry(run, seat)
             alerting = self._alerting.get(share.steady) or self._alerting_of(share)
             steps = list(alerting.step(entry))
+            share.verdicts.decisions[seat] = entry.decision
             if steps and share.engine.model.role is Role.SHOWN:
                 share.alerts += steps
                 alerts += steps
         return alerts
 
-    def _is_quiet(self, entry: Entry, share: Share) -> bool:
-        """Tell whether the policy has nothing to say of an entry, as of most.
+    def _is_quiet(self, run: Run, place: int) -> bool:
+        """Tell whether a score below the threshold says nothing to the policy, as most do.
 
-        A score below the threshold, of a patient of whom the policy remembers nothing that it
-        could change, changes nothing.
+        Of a patient of whom the policy remembers nothing that it could change, it changes nothing.
         """
-        event = entry.event
-        if event is None or entry.disposition is not Disposition.SCORED:
-            return False
-        entry.threshold = threshold = share.threshold_in(entry.unit)
-        state = self._ward.patients[event.pseudonym].policy
-        dormant = state.alert is None and state.streak == 0
-        return dormant and entry.score < threshold and not (entry.ended or entry.discharged)
+        state = self._ward.patients[run.facts[place].event.pseudonym].policy
+        return state.alert is None and state.streak == 0 and place not in run.notes
 
     def _alerting_of(self, share: Share) -> Alerting:
         engine, steady = share.engine, share.steady
@@ -217,22 +224,30 @@ class Scoring:
             self._ward,
             partition=self._partition,
             explain=lambda entry: self._explain(entry, self._shares[steady]),
+            horizon=self._horizon,
         )
         return found
 
     def _written(self, share: Share, watermark: int | None) -> Iterable[Output]:
         codec, model = self._scorer.codec, share.engine.model
         batch = batch_of(
-            share.entries, share.inputs, model, partition=self._partition, watermark=watermark
+            share.columns,
+            share.verdicts,
+            share.inputs,
+            model,
+            partition=self._partition,
+            watermark=watermark,
         )
-        self._scorer.told(share.entries, share.alerts, batch)
+        self._scorer.told(share, batch)
         yield prediction_output(codec.encode(batch), self._partition)
-        for dead in filter(None, (entry.dead for entry in share.entries)):
-            yield dead_output(codec.encode(dead), dead)
+
+    def _dead(self, run: Run) -> Iterable[Output]:
+        """Give a letter for each record that nobody can read, whoever is shown."""
+        for dead in filter(None, (note.dead for note in run.notes.values())):
+            yield dead_output(self._scorer.codec.encode(dead), dead)
 
     def _explain(self, entry: Entry, share: Share) -> list[Contribution]:
-        row = share.inputs[entry.snapshot]
-        found = share.engine.onnx.contributions(row, TOP_CONTRIBUTIONS)
+        found = share.engine.onnx.contributions(share.input_of(entry.seat), TOP_CONTRIBUTIONS)
         return [
             Contribution(
                 feature=name,

@@ -1,138 +1,175 @@
 """What each model makes of a batch: whom it scores, whether it abstains, what it says."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from services.core.errors import Stop
-from services.core.events import Alert, Cause, Disposition, Role
+from services.core.events import Alert, Cause, Disposition
 from services.core.features import FEATURES, standing_of
 from services.scoring.abstention import causes
+from services.scoring.columns import Columns, Fact, columns_of
 from services.scoring.crew import Crew, Engine, Floats
-from services.scoring.entries import Entry
+from services.scoring.entries import QUIET, Entry, Note, Verdicts
 from services.scoring.history import History
 
-NOBODY: Floats = np.empty((0, len(FEATURES)), np.float32)
+NONE: Final = -1
+NO_ROWS: Floats = np.empty((0, len(FEATURES)), np.float32)
+
+Places = npt.NDArray[np.int64]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+class Run:
+    """Records that were applied one after the other, in the order of the log."""
+
+    def __init__(self, size: int) -> None:
+        """Begin.
+
+        Args:
+            size: so many of them can be due for a score.
+        """
+        self.offsets: list[int] = []
+        self.facts: list[Fact] = []
+        self.notes: dict[int, Note] = {}
+        self._rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
+
+    def add(self, offset: int, fact: Fact, note: Note = QUIET) -> None:
+        """Take what became of a record, the next one."""
+        if note is not QUIET:
+            self.notes[len(self.facts)] = note
+        self.offsets.append(offset)
+        self.facts.append(fact)
+
+    def take(self, history: History) -> int:
+        """Keep what a score may see of a patient, and give the row."""
+        row, self._size = self._size, self._size + 1
+        history.write_features(self._rows[row])
+        return row
+
+    def features(self, rows: Places) -> Floats:
+        """Give the features of some of the rows, (N, len(FEATURES)); they rise."""
+        return self._rows[: self._size] if len(rows) == self._size else self._rows[rows]
+
+    def columns(self) -> Columns:
+        """Give all facts as columns."""
+        return columns_of(self.offsets, self.facts)
+
+
 class Share:
-    """The entries of a batch that are one model's, and the rows that it scored.
+    """The entries of a run that are one model's, and what it says of them.
 
     Attributes:
         engine: the model.
         steady: whether scoring ends when the model gives no probabilities; of any but the
             champion, those entries go without a score.
-        entries: in order of offset.
+        places: (N,) in the run.
+        columns: of N entries.
+        verdicts: on them.
         inputs: (S, F) a row per scored entry.
         alerts: that followed and are shown, in order.
     """
 
-    engine: Engine
-    steady: bool = False
-    entries: list[Entry] = field(default_factory=list)
-    inputs: Floats = field(default_factory=lambda: NOBODY)
-    alerts: list[Alert] = field(default_factory=list)
-    _thresholds: dict[str, float] = field(default_factory=dict)
+    def __init__(
+        self, engine: Engine, columns: Columns, places: Places, *, steady: bool = False
+    ) -> None:
+        self.engine, self.steady, self.places = engine, steady, places
+        self.columns = columns.only(places)
+        self.verdicts = Verdicts.pending(self.columns)
+        self.inputs, self.alerts = NO_ROWS, list[Alert]()
 
-    def threshold_in(self, unit: str) -> float:
-        """Give what the policy says, asked once per unit."""
-        if unit not in self._thresholds:
-            self._thresholds[unit] = self.engine.policy.threshold_in(unit)
-        return self._thresholds[unit]
+    def score(self, run: Run) -> None:
+        """Score the entries that are due, or say why not.
 
-
-class Snapshots:
-    """Patients of a batch as they stood after each event that asked for a score."""
-
-    def __init__(self, size: int) -> None:
-        """Make room.
-
-        Args:
-            size: the most rows that the batch can have.
+        Raises:
+            Stop: the champion gave what is no probability.
         """
-        self._rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
+        verdicts, columns = self.verdicts, self.columns
+        due = np.flatnonzero(columns.rows != NONE)
+        features = run.features(columns.rows[due])
+        found = causes(self.engine.policy.abstain, standing_of(features), self.engine.support)
+        kept = found == Cause.NONE
+        if not kept.all():
+            self._abstain(due[~kept], found[~kept])
+            due, features = due[kept], features[kept]
+        self.inputs = self.engine.select(features)
+        if len(due):
+            self._score(due)
+        self._hold_to_thresholds(verdicts.scored)
 
-    def take(self, history: History) -> int:
-        """Keep what the model may see of a patient, and give the row."""
-        row, self._size = self._size, self._size + 1
-        history.write_features(self._rows[row])
+    def _score(self, due: Places) -> None:
+        try:
+            self.verdicts.scores[due] = self.engine.onnx.score(self.inputs)
+        except Stop:
+            if self.steady:
+                raise
+            self._abstain(due, Cause.MODEL_OUTPUT)
+            self.inputs = self.inputs[:0]
+
+    def _abstain(self, seats: Places, cause: Any) -> None:
+        self.verdicts.dispositions[seats] = Disposition.ABSTAINED
+        self.verdicts.causes[seats] = cause
+
+    def _hold_to_thresholds(self, scored: npt.NDArray[np.bool_]) -> None:
+        units = [names[-1] for names in self.columns.cohorts]
+        thresholds = np.array([self.engine.policy.threshold_in(unit) for unit in units])
+        self.verdicts.thresholds[scored] = thresholds[self.columns.groups[scored]]
+
+    def low(self) -> list[bool]:
+        """Say of each entry whether it has a score below the threshold."""
+        low: list[bool] = (self.verdicts.scores < self.verdicts.thresholds).tolist()
+        return low
+
+    def entry(self, run: Run, seat: int) -> Entry:
+        """Give an entry to ask the policy of."""
+        place = int(self.places[seat])
+        fact, verdicts = run.facts[place], self.verdicts
+        return Entry(
+            offset=run.offsets[place],
+            event=fact.event,
+            note=run.notes.get(place, QUIET),
+            disposition=Disposition(int(verdicts.dispositions[seat])),
+            encounter=fact.encounter,
+            unit=fact.cohorts[-1],
+            as_of=fact.as_of,
+            seat=seat,
+            score=float(verdicts.scores[seat]),
+            threshold=float(verdicts.thresholds[seat]),
+        )
+
+    def input_of(self, seat: int) -> Floats:
+        """Give the row (F,) that a scored entry was scored on."""
+        row: Floats = self.inputs[np.count_nonzero(self.verdicts.scored[:seat])]
         return row
 
-    def features(self, rows: list[int]) -> Floats:
-        """Give the features of some of the rows, (N, len(FEATURES))."""
-        return self._rows[: self._size] if len(rows) == self._size else self._rows[rows]
 
-
-def shown(crew: Crew, entries: Sequence[Entry]) -> list[Share]:
-    """Give each entry to the one model that is shown for its patient: an owner per entry.
+def shown(crew: Crew, run: Run, columns: Columns) -> tuple[list[Share], list[tuple[int, int]]]:
+    """Give each entry to the one model that is shown for its patient.
 
     Those of nobody, as ticks, are the champion's.
+
+    Returns:
+        shares, those with entries, the champion's last; and of each entry the number of its share
+        and its seat there.
     """
-    champion = Share(engine=crew.champion, steady=True)
-    owners = [champion] * len(entries)
-    if crew.canary is not None:
-        canary = Share(engine=crew.canary)
-        chosen = [crew.shown_for(_pseudonym(entry)) is crew.canary for entry in entries]
-        owners = [canary if each else champion for each in chosen]
-    for owner, entry in zip(owners, entries, strict=True):
-        owner.entries.append(entry)
-    return owners
+    many = len(run.facts)
+    everybody = np.arange(many)
+    if crew.canary is None:
+        champion = Share(crew.champion, columns, everybody, steady=True)
+        return [champion], [(0, seat) for seat in range(many)]
+    names = [fact.event.pseudonym for fact in run.facts]
+    chosen = np.array([crew.shown_for(name) is crew.canary for name in names])
+    shares = list[Share]()
+    turns = np.empty((many, 2), np.int64)
+    for engine, its in ((crew.canary, chosen), (crew.champion, ~chosen)):
+        places = everybody[its]
+        if len(places):
+            turns[places, 0], turns[places, 1] = len(shares), np.arange(len(places))
+            shares.append(Share(engine, columns, places, steady=engine is crew.champion))
+    return shares, [(share, seat) for share, seat in turns.tolist()]
 
 
-def unseen(crew: Crew, entries: Sequence[Entry]) -> list[Share]:
-    """Give every shadow a copy of all entries, before anybody has scored them.
-
-    Of a record that nobody can read the one dead letter is that of whoever is shown.
-    """
-    return [
-        Share(engine=engine, entries=[replace(entry, dead=None) for entry in entries])
-        for engine in crew.shadows
-    ]
-
-
-def score(share: Share, snapshots: Snapshots) -> None:
-    """Score the entries of a share that are due, or say why not.
-
-    Raises:
-        Stop: the champion gave what is no probability.
-    """
-    engine = share.engine
-    due = [entry for entry in share.entries if entry.snapshot >= 0]
-    if due:
-        standing = standing_of(snapshots.features([entry.snapshot for entry in due]))
-        found = causes(engine.policy.abstain, standing, engine.support)
-        for entry, cause in zip(due, found, strict=True):
-            if cause != Cause.NONE:
-                _abstain(entry, Cause(cause))
-    scored = [entry for entry in due if entry.disposition is Disposition.SCORED]
-    share.inputs = engine.select(snapshots.features([entry.snapshot for entry in scored]))
-    if scored:
-        _score(share, scored)
-    if engine.model.role is Role.SHADOW:
-        for entry in scored:
-            entry.threshold = engine.policy.threshold_in(entry.unit)
-
-
-def _score(share: Share, scored: list[Entry]) -> None:
-    try:
-        found = share.engine.onnx.score(share.inputs).tolist()
-    except Stop:
-        if share.steady:
-            raise
-        for entry in scored:
-            _abstain(entry, Cause.MODEL_OUTPUT)
-        scored.clear()
-        share.inputs = share.inputs[:0]
-        return
-    for place, (entry, probability) in enumerate(zip(scored, found, strict=True)):
-        entry.score, entry.snapshot = probability, place
-
-
-def _pseudonym(entry: Entry) -> bytes:
-    return entry.event.pseudonym if entry.event else b""
-
-
-def _abstain(entry: Entry, cause: Cause) -> None:
-    entry.disposition, entry.cause = Disposition.ABSTAINED, cause
+def unseen(crew: Crew, columns: Columns) -> list[Share]:
+    """Give every shadow all entries."""
+    everybody = np.arange(len(columns.offsets))
+    return [Share(engine, columns, everybody) for engine in crew.shadows]

@@ -10,12 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from services.core.events import PSEUDONYM_BYTES, Kind, Vitals, packed
+from services.core.events import PSEUDONYM_BYTES, Disposition, Kind, Vitals, packed
 from services.core.features import FEATURES
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
 from services.runtime.codec import Codec
 from services.runtime.settings import ServiceSettings
+from services.scoring.columns import Fact, columns_of
 from services.scoring.folding import MOST_RAW
 from services.scoring.ward import Ward
 from services.scoring.wire import Wire
@@ -40,8 +41,10 @@ internal_count=2
 def warm(codec: Codec) -> None:
     """Let somebody who does not exist be measured so often that every loop is needed."""
     wire, ward = Wire(codec), Ward()
-    for event in _events():
-        ward.apply(wire.event(codec.encode(event)))
+    events = [wire.event(codec.encode(event)) for event in _events()]
+    for event in events:
+        ward.apply(event)
+    columns_of(range(len(events)), [Fact(event, Disposition.SCORED) for event in events])
     row = np.empty(len(FEATURES), np.float32)
     ward.patients[NOBODY].history.write_features(row)
     Shapley(read_trees(STUMP)).added(row[None])

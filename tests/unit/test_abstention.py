@@ -106,7 +106,7 @@ def test_whoever_is_outside_the_support_gets_no_score_and_its_cause() -> None:
     assert (entry["disposition"], entry["cause"]) == ("ABSTAINED", Cause.OUTSIDE_SUPPORT)
     assert (entry["score"], entry["threshold"], entry["decision"]) == (None, None, "NONE")
     assert (entry["features"], run.alerts) == (b"", [])
-    assert [each.cause for each in told.entries] == [Cause.OUTSIDE_SUPPORT]
+    assert [each["cause"] for each in told.entries] == [Cause.OUTSIDE_SUPPORT]
 
 
 def test_a_bundle_without_a_rule_speaks_of_everybody() -> None:

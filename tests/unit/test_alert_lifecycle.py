@@ -31,6 +31,7 @@ from services.core.policy import Policy, Transfer
 from services.runtime.ports import Record
 from services.scoring.alerting import Alerting
 from services.scoring.entries import Entry
+from services.scoring.pipeline import Scoring
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
@@ -447,16 +448,21 @@ def test_a_low_score_of_a_patient_without_alert_or_streak_changes_nothing(
         return alerts
 
     def state_of(alerting: Alerting, entry: Entry) -> Any:
-        found = entry.event and alerting._ward.patients.get(entry.event.pseudonym)
+        found = alerting._ward.patients.get(entry.event.pseudonym)
         return found.policy if found else None
 
     original = Alerting.step
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Alerting, "step", step)
-        whole(log(events), policy)
+        quiet = whole(log(events), policy)
+        patched.setattr(Scoring, "_is_quiet", lambda *_: False)
+        asked = whole(log(events), policy)
+    assert (asked.outputs, asked.patients) == (quiet.outputs, quiet.patients)
 
 
 def _may_pass(entry: Entry, state: Any, policy: Policy) -> bool:
-    due = entry.disposition is Disposition.SCORED and not (entry.ended or entry.discharged)
+    due = entry.disposition is Disposition.SCORED and not (
+        entry.note.ended or entry.note.discharged
+    )
     calm = state.alert is None and state.streak == 0
     return due and calm and entry.score < policy.threshold_in(entry.unit)

@@ -11,10 +11,20 @@ from services.core import shapley
 from services.core.features import FEATURES, rows, scores
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
-from services.scoring import folding, history, readings, summary, wire
+from services.scoring import columns, folding, history, readings, summary, wire
 from services.scoring.warm import warm
 
-MODULES: list[ModuleType] = [rows, scores, folding, history, readings, summary, wire, shapley]
+MODULES: list[ModuleType] = [
+    rows,
+    scores,
+    folding,
+    history,
+    readings,
+    summary,
+    wire,
+    columns,
+    shapley,
+]
 
 
 def compiled() -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -23,6 +25,17 @@ from services.core.metrics import (
     Metric,
 )
 from services.runtime.telemetry.build import Build
+
+
+def observe(histogram: Histogram, amounts: NDArray[np.float64]) -> None:
+    """Observe many amounts; as `histogram.observe` would one after the other, but for rounding."""
+    # The library has no call for many, and one for each costs as much as scoring what it counts.
+    bounds = histogram._upper_bounds  # noqa: SLF001 - see above
+    histogram._sum.inc(float(amounts.sum()))  # noqa: SLF001 - the same
+    places = np.searchsorted(bounds, amounts[~np.isnan(amounts)])
+    for place, many in enumerate(np.bincount(places).tolist()):
+        if many:
+            histogram._buckets[place].inc(many)  # noqa: SLF001 - the same
 
 
 class Metrics:
