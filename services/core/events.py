@@ -229,6 +229,7 @@ class Decision(IntEnum):
     HELD_REFRACTORY = 6
     ESCALATED = 7
     HELD_TRANSFER = 8  # silence after a transfer
+    HELD_EXPIRED = 9  # it would be over by now: scoring came back to a log that had waited
 
 
 class Role(StrEnum):

@@ -43,8 +43,7 @@ def killed_at(siege: Siege, service: Instance, *, points: tuple[str, ...] = POIN
     """kill -9 once at each named point."""
     service.start(*points, passes=PASSES)
     for deaths in range(1, len(points) + 1):
-        siege.until(lambda n=deaths: len(service.codes) >= n)  # type: ignore[misc]  # bound now
-    assert service.codes == [-signal.SIGKILL] * len(points)
+        siege.until(lambda n=deaths: service.killed >= n)  # type: ignore[misc]  # bound now
     siege.flowing()
     return {"kills": len(points), "points": list(points)}
 

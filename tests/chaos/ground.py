@@ -105,6 +105,7 @@ class Instance:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._strikes: list[tuple[str, ...]] = []
+        self._armed: tuple[str, ...] = ()
         self.codes: list[int] = []
         """How each life ended."""
 
@@ -129,6 +130,11 @@ class Instance:
         if self._thread is not None:
             self._last(signal.SIGKILL)
             self._thread.join(GONE_S)
+
+    @property
+    def killed(self) -> int:
+        """How many lives ended by kill -9, whoever sent it."""
+        return self.codes.count(-signal.SIGKILL)
 
     @property
     def pid(self) -> int:
@@ -167,7 +173,7 @@ class Instance:
             self._process.send_signal(number)
 
     def _begin(self) -> None:
-        hurt = self._strikes.pop(0) if self._strikes else ()
+        hurt = self._armed = self._strikes.pop(0) if self._strikes else ()
         program = ("-m", "chaos.life", *self._always, *hurt)
         plain = ("-m", "services.scoring")
         words = program if self._always or hurt else plain
@@ -183,12 +189,18 @@ class Instance:
                 stderr=told,
             )
 
+    def _arm_again(self, code: int) -> None:
+        # On a busy machine a life may end by itself before it comes to its point.
+        if "SIGKILL" in self._armed and code != -signal.SIGKILL:
+            self._strikes.insert(0, self._armed)
+
     def _keep(self) -> None:
         while True:
             assert self._process is not None
             code = self._process.wait()
             ending = self._ending or code in FINAL
             if not ending:
+                self._arm_again(code)
                 self._begin()
             self.codes.append(code)
             if ending:

@@ -39,6 +39,11 @@ class Log:
     def of(self, topic: str, partition: int) -> list[Record]:
         return self.records[(topic, partition)]
 
+    def last(self, topic: str, partition: int, key: bytes) -> bytes | None:
+        """Give the latest value of a key; None where there is none."""
+        values = (r.value for r in reversed(self.of(topic, partition)) if r.key == key)
+        return next(values, None)
+
     def read(self) -> int:
         """Take what has come, and give the number of predictions so far."""
         try:

@@ -10,9 +10,10 @@ from chaos.log import Log
 from services.audit.rows import predictions as prediction_rows
 from services.core.events import PredictionBatch, prediction_id
 from services.runtime.codec import Codec
-from services.runtime.ports import Output, Record, Task
+from services.runtime.ports import Output, Task
 from services.runtime.worker import MakeTask
 from services.scoring.course import KEY as MODELS
+from services.scoring.horizon import KEY as HORIZON
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scoring
 from services.scoring.watermark import KEY as TICKS
@@ -82,7 +83,7 @@ class Undisturbed:
 
     def _compare(self, log: Log, p: int) -> Verdict:
         events = log.of(VITALS, p)
-        self._follow(p, events)
+        self._follow(p, log)
         batches = [r.value or b"" for r in log.of(PREDICTIONS, p)]
         written = self._exploded(batches)
         alerts = [(r.key, r.value) for r in log.of(ALERTS, p)]
@@ -103,8 +104,11 @@ class Undisturbed:
             state_changed=unequal(known, _known_to(self._tasks[p])),
         )
 
-    def _follow(self, p: int, events: Sequence[Record]) -> None:
+    def _follow(self, p: int, log: Log) -> None:
+        events = log.of(VITALS, p)
         task = self._tasks.setdefault(p, self._make(p))
+        # What was held because a life came back late is a matter of when it came.
+        task.load(HORIZON, log.last(CHANGELOG, p, HORIZON))
         lines, alerts = self._lines.setdefault(p, []), self._alerts.setdefault(p, [])
         rows = self._rows.setdefault(p, {})
         for start in range(self._done.get(p, 0), len(events), CHUNK):

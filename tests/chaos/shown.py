@@ -74,9 +74,8 @@ def batches(log: Log, codec: Codec, partition: int) -> Iterator[PredictionBatch]
 
 def course_of(log: Log, partition: int) -> Course:
     """Give the cut-overs of a partition, as its changelog says them last."""
-    rows = [record.value for record in log.of(CHANGELOG, partition) if record.key == KEY]
     course = Course()
-    course.load(rows[-1] if rows else None)
+    course.load(log.last(CHANGELOG, partition, KEY))
     return course
 
 

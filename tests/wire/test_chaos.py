@@ -44,7 +44,7 @@ def hurt(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             verdict = siege.verdict()
         siege.log.close()
         sys.stderr.write(f"killed under {siege.feed.rate:.0f} events/s\n")
-        yield Hurt(verdict, len(service.codes) - 1, ground)
+        yield Hurt(verdict, service.killed - 1, ground)
     finally:
         broker.stop()
 

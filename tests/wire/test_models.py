@@ -35,6 +35,7 @@ from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import engine, opener
 from services.scoring.course import KEY
 from services.scoring.fleet import Fleet, Recorded
+from services.scoring.horizon import KEY as HORIZON
 from services.scoring.outputs import ALERTS, CHANGELOG, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.booster import Lessons, Recipe, fit
@@ -244,9 +245,9 @@ def test_the_row_of_cut_overs_repeats_it_all(changed: Changed) -> None:
     metrics = Metrics(Build.of("scoring"))
     fleet = Fleet(engine(SHIPPED, **told), opener(models, **told), CODEC, metrics)
     for partition in changed.log.partitions:
-        rows = [r.value for r in changed.log.of(CHANGELOG, partition) if r.key == KEY]
         task = Scoring(partition, Scorer(CODEC, Recorded(fleet), lambda *_: None))
-        task.load(KEY, rows[-1])
+        for key in (KEY, HORIZON):
+            task.load(key, changed.log.last(CHANGELOG, partition, key))
         again = [(o.topic, o.value) for o in task.handle(changed.log.of(VITALS, partition))]
         for topic in (PREDICTIONS, ALERTS):
             ours = [r.value for r in changed.log.of(topic, partition)]

@@ -9,6 +9,8 @@ from services.core.policy.rules import Policy, microseconds
 
 NEVER: Final = -(1 << 62)
 """A time before all others."""
+CALLING: Final = frozenset({Decision.RAISED, Decision.ESCALATED})
+"""What calls somebody to a patient."""
 
 
 class ActiveAlert(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -47,7 +49,15 @@ class Verdict(NamedTuple):
     cause: str = ""
 
 
-def decide(policy: Policy, state: PolicyState, *, score: float, at: int, unit: str) -> Verdict:
+def decide(
+    policy: Policy,
+    state: PolicyState,
+    *,
+    score: float,
+    at: int,
+    unit: str,
+    horizon: int = NEVER,
+) -> Verdict:
     """Decide on one score.
 
     A RAISED verdict leaves the alert out of the state: the caller makes it and calls `raised`.
@@ -59,14 +69,26 @@ def decide(policy: Policy, state: PolicyState, *, score: float, at: int, unit: s
         score: probability, finite, of float32 precision.
         at: event time of the score, µs.
         unit: the patient's unit.
+        horizon: the event time that has come, µs, where it is known to be past `at`: what would
+            be over by then is held. It holds neither a later score nor the end of an alert.
     """
     high = score >= policy.threshold_in(unit)
     after = msgspec.structs.replace(state, streak=state.streak + 1 if high else 0)
     if state.alert is not None:
-        return _go_on(policy, after, state.alert, score=score, at=at, unit=unit)
-    if not high:
+        verdict = _go_on(policy, after, state.alert, score=score, at=at, unit=unit)
+    elif high:
+        verdict = _begin(policy, after, score=score, at=at)
+    else:
         return Verdict(Decision.NONE, after)
-    return _begin(policy, after, score=score, at=at)
+    over = _is_over(policy, verdict, at, horizon)
+    return Verdict(Decision.HELD_EXPIRED, after) if over else verdict
+
+
+def _is_over(policy: Policy, verdict: Verdict, at: int, horizon: int) -> bool:
+    """Tell whether a verdict calls somebody for an alert that ends before the horizon."""
+    alert = verdict.state.alert
+    until = policy.valid_until(at) if alert is None else alert.valid_until
+    return verdict.decision in CALLING and until < horizon
 
 
 def _begin(policy: Policy, state: PolicyState, *, score: float, at: int) -> Verdict:
