@@ -18,6 +18,7 @@ _ROWS: Final = {
     "sensitivity": "sensitivity",
     "ppv": "PPV",
     "alert_share": "share of hours alerted",
+    "no_score": "share of hours without a score",
     "first_alert_sensitivity": "first alert: sensitivity",
     "first_alert_ppv": "first alert: PPV",
     "first_alert_per_100_patient_days": "first alerts in 100 patient-days",
@@ -42,15 +43,22 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score recorded stays as the service would, and report with intervals by patient."""
-    from services.runtime.bundle import load
+    from services.runtime.bundle import load, policy_of, support_of
+    from services.scoring.abstention import causes
     from services.training.evaluate import evaluate as run
     from services.training.pack import as_json
     from services.training.source import read
 
-    report = {
-        "schema": "vigil.evaluate/1",
-        **run(load(model), read(data, say=say), share=alert_share, say=say),
-    }
+    bundle = load(model)
+    rule, limits = policy_of(bundle).abstain, support_of(bundle)
+    found = run(
+        bundle,
+        read(data, say=say),
+        share=alert_share,
+        abstention=lambda standing: causes(rule, standing, limits),
+        say=say,
+    )
+    report = {"schema": "vigil.evaluate/1", **found}
     if report["data"]["trained_on"]:
         say("the model was trained on these patients: they flatter it")
     if json == Path("-"):
@@ -58,7 +66,8 @@ def evaluate(
         return
     if json is not None:
         write(json, as_json(report))
-    print(table({"all": report["all"], **_groups(report["subgroups"])}))
+    rows = {"all": report["all"], "as served": report["as_served"]}
+    print(table(rows | _groups(report["subgroups"])))
 
 
 def say(line: str) -> None:

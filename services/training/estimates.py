@@ -18,7 +18,10 @@ INSUFFICIENT: Final[dict[str, Any]] = {"value": None, "state": "insufficient"}
 
 
 class Scored(NamedTuple):
-    """Stays with a score and an alert in every hour, (R,) each; alerts by threshold alone."""
+    """Stays with a score and an alert in every hour, (R,) each; alerts by threshold alone.
+
+    An hour without a score, NaN, is measured by its silence alone: in utility and first alerts.
+    """
 
     stays: Stays
     score: Float64

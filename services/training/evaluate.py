@@ -15,11 +15,17 @@ from services.training.card import holds
 from services.training.estimates import Scored, Weights
 from services.training.matrix import matrix
 from services.training.measures import measures
+from services.training.served import Abstention, as_served
 from services.training.source import Say, Stays, silent
 
 
 def evaluate(
-    bundle: Bundle, stays: Stays, *, share: float | None = None, say: Say = silent
+    bundle: Bundle,
+    stays: Stays,
+    *,
+    share: float | None = None,
+    abstention: Abstention | None = None,
+    say: Say = silent,
 ) -> dict[str, Any]:
     """Score stays with the service's features and graph, and report.
 
@@ -27,6 +33,8 @@ def evaluate(
         bundle: the model.
         stays: whom it meets.
         share: of the hours that may be alerted; without it the threshold is the bundle's own.
+        abstention: of the service, to measure what it would have said, as `as_served`, beside
+            the challenge's figures, which score every hour.
         say: told of progress.
     """
     say(f"scoring {len(stays.hour)} hours of {len(stays.ids)} patients")
@@ -43,11 +51,11 @@ def evaluate(
             "trained_on": holds(bundle.manifest["data"]["sha256"], stays.digest),
         },
         "threshold_from": "bundle" if share is None else f"scores, {share:g} of the hours",
-        **report(scored, say=say),
+        **report(scored, abstention=abstention, say=say),
     }
 
 
-def report(scored: Scored, *, say: Say) -> dict[str, Any]:
+def report(scored: Scored, *, abstention: Abstention | None = None, say: Say) -> dict[str, Any]:
     """Measures of all stays and of the subgroups by sex and age band.
 
     Utility counts the challenge's own hours, `challenge_*` all hours; every other measure of
@@ -56,11 +64,13 @@ def report(scored: Scored, *, say: Say) -> dict[str, Any]:
     weights = poisson_weights([name.encode() for name in scored.stays.ids])
     say("measuring all patients")
     whole = measures(scored, weights)
+    served = {} if abstention is None else {"as_served": as_served(scored, weights, abstention)}
     return {
         "unit_of_analysis": "hour, if a measure does not say first_alert",
         "label": "physionet-2019: onset within 6 h; alerts by threshold alone",
         "threshold": scored.threshold,
         "all": whole,
+        **served,
         "subgroups": {
             dimension: _subgroups(scored, weights, members, say=say)
             for dimension, members in _cohorts(scored.stays).items()

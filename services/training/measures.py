@@ -27,7 +27,7 @@ _MANY: Final = 100  # patients, for a share of the healthy
 def measures(scored: Scored, weights: Weights) -> dict[str, Any]:
     """Every measure with its interval, or `insufficient` where the evidence is too small."""
     stays = scored.stays
-    counted = before_onset(stays.label, stays.starts)
+    counted = before_onset(stays.label, stays.starts) & ~np.isnan(scored.score)
     return {
         **_census(scored),
         "utility": _utility(scored, weights),
@@ -42,7 +42,7 @@ def _census(scored: Scored) -> dict[str, Any]:
     septic = np.maximum.reduceat(scored.stays.label, scored.stays.starts[:-1])
     return {
         "patients": len(septic),
-        "hours": len(scored.score),
+        "hours": int(np.count_nonzero(~np.isnan(scored.score))),
         "septic_patients": _shown(int(septic.sum())),
     }
 
@@ -58,7 +58,7 @@ def _ranked(scored: Scored, counted: NDArray[np.bool_], weights: Weights) -> dic
     if min(positive.sum(), (~positive).sum()) < ENOUGH:
         return dict.fromkeys(names, INSUFFICIENT)
     found = {}
-    for prefix, rows in (("", counted), ("challenge_", np.ones_like(counted))):
+    for prefix, rows in (("", counted), ("challenge_", ~np.isnan(scored.score))):
         ranked = Ranked(scored.score[rows], scored.stays.label[rows])
         of = weights[scored.stays.patient[rows]]
         for name, measure in (("auroc", ranked.auroc), ("auprc", ranked.auprc)):

@@ -22,15 +22,18 @@ from stays import made_up, write_parquet, write_psv
 from typer.testing import CliRunner, Result
 
 from services.cli.main import app
-from services.core.features import FEATURES
+from services.core.events import Cause
+from services.core.features import FEATURES, Standing
 from services.core.stats.calibration import fit_line
 from services.core.stats.intervals import poisson_weights
-from services.core.stats.utility import before_onset
+from services.core.stats.utility import before_onset, normalized, stay_utilities
 from services.training.booster import Lessons, Recipe, fit
 from services.training.calibrated import _line
 from services.training.estimates import Scored, Weights
 from services.training.evaluate import report
+from services.training.matrix import batches
 from services.training.measures import measures
+from services.training.served import as_served
 from services.training.source import Stays, read, silent
 
 PATIENTS = 240
@@ -197,6 +200,64 @@ def test_subgroups_are_the_patients_of_that_sex_or_age_and_no_others(scored: Sco
     assert groups["sex"]["female"]["hours"] == np.count_nonzero(rows)
 
 
+# --- as served
+
+
+def few_vitals(standing: Standing) -> NDArray[np.uint8]:
+    """Silent before five values of the heart rate are known, and for the youngest."""
+    few = np.where(standing.count[:, 0] < 5, Cause.TOO_FEW_VITALS, Cause.NONE)
+    return np.where(standing.age < 30, Cause.OUTSIDE_SUPPORT, few).astype(np.uint8)
+
+
+def test_a_service_that_never_abstains_is_worth_what_the_challenge_measures(
+    scored: Scored, weights: Weights, found: dict[str, Any]
+) -> None:
+    def never(standing: Standing) -> NDArray[np.uint8]:
+        return np.zeros(len(standing.age), np.uint8)
+
+    served = as_served(scored, weights, never)
+    assert served.pop("no_score")["value"] == 0
+    assert not served.pop("no_score_by_cause")
+    assert served == found
+
+
+def test_where_the_service_abstains_it_is_silent_and_only_its_scores_are_ranked(
+    scored: Scored, weights: Weights, found: dict[str, Any]
+) -> None:
+    stays = scored.stays
+    cause = np.concatenate([few_vitals(standing) for _, standing in batches(stays)])
+    spoken = cause == 0
+    served = as_served(scored, weights, few_vitals)
+    assert served["hours"] == np.count_nonzero(spoken) < found["hours"]
+    totals = stay_utilities(scored.alert & spoken, stays.label, stays.starts).sum(axis=0)
+    assert served["utility"]["value"] == pytest.approx(float(normalized(totals)), abs=6e-5)
+    rows = spoken & before_onset(stays.label, stays.starts)
+    oracle = {
+        "auroc": roc_auc_score(stays.label[rows], scored.score[rows]),
+        "challenge_auroc": roc_auc_score(stays.label[spoken], scored.score[spoken]),
+        "brier": brier_score_loss(stays.label[rows], scored.score[rows]),
+        "sensitivity": recall_score(stays.label[rows], scored.alert[rows]),
+        "alert_share": scored.alert[rows].mean(),
+    }
+    for name, value in oracle.items():
+        assert served[name]["value"] == pytest.approx(value, abs=6e-5), name
+    assert served["no_score"]["value"] == pytest.approx(1 - spoken.mean(), abs=6e-5)
+    parts = served["no_score_by_cause"]
+    assert set(parts) == {"too_few_vitals", "outside_support"}
+    whole = sum(part["value"] for part in parts.values())
+    assert whole == pytest.approx(served["no_score"]["value"], abs=2e-4)
+
+
+def test_a_silence_of_few_patients_is_no_figure(scored: Scored, weights: Weights) -> None:
+    highest = np.nanmax(scored.stays.values[:, 0])
+
+    def rare(standing: Standing) -> NDArray[np.uint8]:
+        return np.where(standing.last[:, 0] == highest, Cause.TOO_OLD, Cause.NONE).astype(np.uint8)
+
+    served = as_served(scored, weights, rare)
+    assert served["no_score_by_cause"] == {"too_old": {"value": None, "state": "insufficient"}}
+
+
 # --- the command
 
 
@@ -222,6 +283,8 @@ def test_results_are_on_stdout_and_progress_on_stderr(folder: Path, tmp_path: Pa
     assert json.loads(file.read_text()) == told
     assert "AUROC" in done.stdout
     assert "first alert: median lead" in done.stdout
+    assert "as served" in done.stdout
+    assert "too_few_vitals" in told["as_served"]["no_score_by_cause"]
 
 
 def test_a_budget_takes_the_place_of_the_bundle_s_threshold_and_no_label_moves_it(
