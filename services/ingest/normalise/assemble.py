@@ -30,6 +30,8 @@ _SYSTOLIC: Final = VARIABLE_INDEX["SBP"]
 _DIASTOLIC: Final = VARIABLE_INDEX["DBP"]
 _pack_entry: Final = Struct("<H").pack
 _pack_version: Final = Struct("<q").pack
+_pack_value: Final = Struct("<d").pack
+_BYTES: Final = [bytes([n]) for n in range(256)]
 
 Numbered = tuple[int, Measured]
 
@@ -61,9 +63,11 @@ class Assembler:
 
     def events(self, findings: Iterable[tuple[int, Finding]]) -> list[Vitals]:
         """Make the events of numbered findings, each where its first entry stands."""
+        findings = list(findings)
+        if len(findings) == 1 and isinstance(findings[0][1], Measured):
+            return [self._measured([(findings[0][0], findings[0][1])])]  # most messages are so
         groups: dict[Any, list[Numbered]] = {}
         events: dict[Any, Vitals | None] = {}
-        findings = list(findings)
         notes: dict[str, list[int]] = {}
         for index, found in findings:
             if isinstance(found, Noted):
@@ -100,12 +104,14 @@ class Assembler:
 
     def _measured(self, group: Sequence[Numbered]) -> Vitals:
         first = group[0][1]
+        if len(group) == 1 and len(first.readings) == 1:
+            return self._alone(group[0][0], first, first.readings[0])
         rows = [(index, found, reading) for index, found in group for reading in found.readings]
         readings = [reading for _, _, reading in rows]
         many = len(rows)
         if len(group) == 1:
-            index = group[0][0]
-            entries, ids = _pack_entry(index) * many, self._reading_id(first.identifier) * many
+            entries = _pack_entry(group[0][0]) * many
+            ids = self._reading_id(first.identifier) * many
             versions = _pack_version(first.version) * many
             devices = [self._device(first.device)] * many
         else:
@@ -128,6 +134,26 @@ class Assembler:
             codes=[reading.code for reading in readings],
             units=[reading.unit for reading in readings],
             devices=devices,
+            **self._common,
+        )
+
+    def _alone(self, index: int, found: Measured, reading: Reading) -> Vitals:
+        """Make the event of an Observation with one value, as `_measured` would, at half of it."""
+        flags = reading.flags | Flag.NO_ID if found.without_id else reading.flags
+        return Vitals(
+            kind=found.kind,
+            pseudonym=self._patient(found.patient),
+            encounter=self._encounter(found.encounter),
+            measured_at=found.measured_at,
+            entries=_pack_entry(index),
+            variables=_BYTES[reading.variable],
+            values=_pack_value(reading.value),
+            flags=_pack_entry(flags),
+            ids=self._reading_id(found.identifier),
+            versions=_pack_version(found.version),
+            codes=[reading.code],
+            units=[reading.unit],
+            devices=[self._device(found.device)],
             **self._common,
         )
 
