@@ -80,7 +80,7 @@ def fit(features: NDArray[np.float32], learn: Lessons, *, names: list[str], reci
         params=parameters,
     )
     forests = [
-        lightgbm.train(parameters | {"seed": SEED + number}, data, recipe.trees)
+        lightgbm.train(parameters | {"seed": parameters["seed"] + number}, data, recipe.trees)
         for number in range(recipe.forests)
     ]
     return canonical(*(forest.model_to_string() for forest in forests))

@@ -18,6 +18,7 @@ from services.core.stats.calibration import Line
 from services.core.stats.utility import normalized, stay_utilities
 from services.core.vitals import VARIABLE_INDEX, VITALS
 from services.training.booster import Recipe
+from services.training.charting import charted_otherwise
 from services.training.matrix import matrix
 from services.training.meeting import Judgement, Meeting, measured
 from services.training.perturb import CHANGES
@@ -146,6 +147,31 @@ def test_a_clock_that_runs_ahead_is_all_that_changes(stays: Stays) -> None:
     moved = changed(stays, "ICULOS + 24 h").context - stays.context
     assert (moved[:, TIME_COLUMNS.index("ICULOS")] == 24).all()
     assert not np.delete(moved, TIME_COLUMNS.index("ICULOS"), axis=1).any()
+
+
+# --- other hands
+
+
+def test_other_hands_leave_values_out_and_repeat_vital_signs_but_invent_none(stays: Stays) -> None:
+    after = charted_otherwise(stays, np.random.default_rng(0)).values
+    for start, end in zip(stays.starts[:-1], stays.starts[1:], strict=True):
+        for column in np.flatnonzero((~np.isnan(stays.values)).any(axis=0)):
+            last = np.float32(np.nan)
+            for row in range(start, end):
+                value = after[row, column]
+                known = np.isnan(value) or value == stays.values[row, column]
+                assert known or (column < BEDSIDE and value == last)
+                last = last if np.isnan(value) else value
+
+
+def test_other_hands_chart_each_patient_in_a_measure_of_their_own(stays: Stays) -> None:
+    before, after = (
+        np.add.reduceat(~np.isnan(values[:, BEDSIDE:]), stays.starts[:-1]).sum(axis=1)
+        for values in (stays.values, charted_otherwise(stays, np.random.default_rng(0)).values)
+    )
+    share = after / before
+    assert 0.35 < np.mean(share == 1) < 0.65
+    assert 0.2 < share.min() < 0.4
 
 
 # --- the budget
