@@ -1,7 +1,7 @@
 """The HTTP side of the gateway: routes, limits of time and size, the form of each answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from time import perf_counter
@@ -10,10 +10,9 @@ from typing import Final
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.core.errors import Reason, Retry
+from services.core.errors import Retry
 from services.gateway.reception.answers import (
     FHIR,
     HEADERS,
@@ -22,27 +21,23 @@ from services.gateway.reception.answers import (
     operation_outcome,
     problem,
 )
-from services.gateway.reception.body import MAX_BYTES
 from services.gateway.reception.contract import (
     FEEDBACK_ROUTE,
-    FHIR_ROUTE,
+    FHIR_PATHS,
     HEALTH_ROUTES,
     OUTCOME_ROUTE,
     TICK_ROUTE,
 )
 from services.gateway.reception.credentials import MISSING
-from services.gateway.reception.desk import Admitted, Desk
+from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import Heard, Hearing
+from services.gateway.rest import Deliver, FhirDoor, whole_body
 from services.gateway.tls import CERTIFICATE
-from services.runtime.ports import Output
 from services.runtime.telemetry.health import JSON, Health
 from services.runtime.telemetry.metrics import Metrics
 
-BODY_TIMEOUT_S: Final = 30.0
 REFUSED_FOR_WHO_SENT: Final = (401, 403)
 
-Deliver = Callable[[Output], Awaitable[None]]
-"""Returns when the record is durable; raises Retry when that is not known."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -74,32 +69,31 @@ def make_app(
         docs_url=None,  # its page would call a content network
         redoc_url=None,
     )
-    app.add_middleware(Counted, metrics=metrics)
-    for kind in (Rejected, Retry, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, partial(answer_failure, metrics))
+    failure = partial(answer_failure, metrics)
+    app.add_middleware(FhirDoor, desk=desk, deliver=deliver, metrics=metrics, on_failure=failure)
+    app.add_middleware(Counted, metrics=metrics)  # outside of the door
 
-    _take_messages(app, desk, deliver, metrics)
+    async def failed(request: Request, error: Exception) -> Response:
+        return failure(request.url.path, error)
+
+    for kind in (Rejected, Retry, HTTPException, Exception):
+        app.add_exception_handler(kind, failed)
+    _take_ticks(app, desk, deliver, metrics)
     _take_answers(app, desk, hearing, deliver)
     _tell_health(app, health)
+    app.openapi()["paths"].update(FHIR_PATHS)  # the door is no route
     return app
 
 
-def _take_messages(app: FastAPI, desk: Desk, deliver: Deliver, metrics: Metrics) -> None:
-    async def answer(admitted: Admitted) -> Response:
-        name, record = admitted
-        await deliver(record)
-        metrics.counter("request_body_bytes_total").inc(len(record.value or b""))
-        return Response(b'{"ingest_id":"%s"}' % name.encode(), 202, media_type=JSON)
-
-    @app.post("/fhir", **FHIR_ROUTE)
-    async def fhir(request: Request) -> Response:
-        source = desk.identify(request.headers, certificate_of(request))
-        return await answer(desk.fhir(source, request.headers, await whole_body(request)))
-
+def _take_ticks(app: FastAPI, desk: Desk, deliver: Deliver, metrics: Metrics) -> None:
     @app.post("/ticks", **TICK_ROUTE)
     async def ticks(request: Request) -> Response:
         source = desk.identify(request.headers, certificate_of(request))
-        return await answer(desk.tick(source, await whole_body(request)))
+        body = await whole_body(request.headers, request.receive)
+        name, record = desk.tick(source, body)
+        await deliver(record)
+        metrics.counter("request_body_bytes_total").inc(len(body))
+        return Response(b'{"ingest_id":"%s"}' % name.encode(), 202, media_type=JSON)
 
 
 def _take_answers(app: FastAPI, desk: Desk, hearing: Hearing, deliver: Deliver) -> None:
@@ -110,13 +104,13 @@ def _take_answers(app: FastAPI, desk: Desk, hearing: Hearing, deliver: Deliver) 
     @app.post("/feedback", **FEEDBACK_ROUTE)
     async def feedback(request: Request) -> Response:
         source = desk.identify(request.headers, certificate_of(request))
-        body = await whole_body(request)
+        body = await whole_body(request.headers, request.receive)
         return await answer(hearing.feedback(desk.arrival(source, request.headers), body))
 
     @app.post("/outcomes", **OUTCOME_ROUTE)
     async def outcomes(request: Request) -> Response:
         source = desk.identify(request.headers, certificate_of(request))
-        body = await whole_body(request)
+        body = await whole_body(request.headers, request.receive)
         return await answer(hearing.outcome(desk.arrival(source, request.headers), body))
 
 
@@ -135,39 +129,14 @@ def certificate_of(request: Request) -> str:
     return state.get(CERTIFICATE, "")
 
 
-async def whole_body(request: Request) -> bytes:
-    """Read a body, whatever its stated length is.
-
-    Raises:
-        Rejected: it is too long (413) or too slow (408).
-    """
-    stated = request.headers.get("content-length", "0")
-    if stated.isdecimal() and int(stated) > MAX_BYTES:
-        raise Rejected(413, "header Content-Length", Reason.TOO_LARGE)
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await _collected(request.stream())
-    except TimeoutError:
-        raise Rejected(408, "body") from None
-
-
-async def _collected(chunks: AsyncIterator[bytes]) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise Rejected(413, f"byte {MAX_BYTES}", Reason.TOO_LARGE)
-    return bytes(body)
-
-
-async def answer_failure(metrics: Metrics, request: Request, error: Exception) -> Response:
+def answer_failure(metrics: Metrics, path: str, error: Exception) -> Response:
     """Answer in FHIR's words on FHIR routes and in problem details elsewhere."""
     rejected = _as_rejected(error)
     if rejected.status in REFUSED_FOR_WHO_SENT:
         metrics.counter("security_events_total", reason=rejected.reason or MISSING).inc()
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     headers.update(HEADERS.get(rejected.status, {}))
-    if request.url.path.split("/")[1] == "fhir":
+    if path.split("/")[1] == "fhir":
         return Response(operation_outcome(rejected), rejected.status, headers, FHIR)
     return Response(problem(rejected), rejected.status, headers, PROBLEM)
 
@@ -180,7 +149,7 @@ def _as_rejected(error: Exception) -> Rejected:
             return Rejected(503)
         case HTTPException(status_code=404 | 405 as status):
             return Rejected(status)
-        case HTTPException() | ClientDisconnect():
+        case HTTPException():
             return Rejected(400)
         case _:
             return Rejected(500)

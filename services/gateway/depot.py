@@ -145,6 +145,7 @@ class Depot:
             Stop: the disk has lost what Kafka knows of.
             TimeoutError: the client is stuck; only a new process can go on.
         """
+        why = ""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if not self._keeping or self._outbox.stuck():
@@ -153,7 +154,11 @@ class Depot:
                 await self._outbox.reach()
                 await self._empty()
             except Retry as error:
-                log.info("keeping", because=str(error), records=self.kept)
+                if why != str(error):  # an outage is told once
+                    log.warning("keeping", because=str(error), records=self.kept)
+                why = str(error)
+            else:
+                why = ""
 
     async def _empty(self) -> None:
         """Write all there is, then let records go straight again."""

@@ -1,12 +1,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
+from doors import BUILD, CODEC, RESOURCE, Gateway, diagnostics, nothing
 
 from services.core.errors import Retry
 from services.core.events import Feedback
@@ -18,68 +16,16 @@ from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import Hearing
 from services.gateway.reception.sources import Sources
 from services.local.home import REPO
-from services.runtime.codec import Codec
 from services.runtime.kafka.publisher import Delivered
 from services.runtime.ports import Output
-from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import Health
-from services.runtime.telemetry.metrics import Metrics
 
-BUILD = Build(service="gateway", version="1.2.3", revision="abc", python="3.11.0")
-CODEC = Codec(REPO / "schemas")
-FHIR = {"Content-Type": "application/fhir+json"}
 EXAMPLES = sorted((REPO / "schemas/examples/fhir.raw.v1").glob("[!t]*.json"))
-RESOURCE = b'{"resourceType":"Patient","name":[{"family":"Mxyzptlk"}]}'
-
-
-class Gateway:
-    """The gateway's HTTP side with a log in memory, which may be away."""
-
-    def __init__(self, known: list[Source] | None = None) -> None:
-        self.log: list[Output] = []
-        self.away = False
-        self.partitions = {"feedback.v1": 4, "outcomes.v1": 4}
-        self.metrics = Metrics(BUILD)
-        desk = Desk(Sources(known), b"k" * 32, clock=lambda: 1, randomness=bytes)
-        health = Health(BUILD, self.metrics, lambda: (not self.away, "away" * self.away))
-        hearing = Hearing(b"k" * 32, CODEC.encode, self.partitions)
-        self.app = make_app(
-            desk, hearing, self._deliver, health=health, metrics=self.metrics, lifespan=nothing
-        )
-
-    async def _deliver(self, record: Output) -> None:
-        if self.away:
-            raise Retry("Kafka: away")
-        self.log.append(record)
-
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def asked() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(asked())
-
-    def post(self, body: Any = RESOURCE, path: str = "/fhir", **headers: str) -> httpx.Response:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.ask("POST", path, content=body, headers={**FHIR, **given})
-
-
-@asynccontextmanager
-async def nothing(_: FastAPI) -> AsyncIterator[None]:
-    yield
 
 
 @pytest.fixture
 def gateway() -> Gateway:
     return Gateway()
-
-
-def diagnostics(response: httpx.Response) -> str:
-    assert response.headers["content-type"] == "application/fhir+json"
-    outcome = response.json()
-    assert outcome["resourceType"] == "OperationOutcome"
-    return str(outcome["issue"][0].get("diagnostics", ""))
 
 
 def test_a_stored_message_is_answered_with_its_id(gateway: Gateway) -> None:
@@ -236,14 +182,16 @@ def test_the_contract_tells_every_answer_and_both_media_types(gateway: Gateway) 
     paths = gateway.ask("GET", "/openapi.json").json()["paths"]
     fhir = paths["/fhir"]["post"]
     told = {"202", "400", "401", "403", "408", "413", "415", "500", "503"}
-    assert set(fhir["responses"]) == told
+    assert set(fhir["responses"]) == told | {"200"}
+    assert set(paths["/fhir/{type}/{id}"]["put"]["responses"]) == told | {"412"}
     assert set(fhir["requestBody"]["content"]) == {"application/fhir+json", "application/json"}
     assert fhir["responses"]["503"]["headers"].keys() == {"Retry-After"}
     answers = {"/feedback", "/outcomes"}
     for path in answers:
         assert set(paths[path]["post"]["responses"]) == told
     operators = {"/livez", "/readyz", "/metrics", "/version"}
-    assert set(paths) == {"/fhir", "/ticks"} | answers | operators
+    below = {"/fhir/{type}", "/fhir/{type}/{id}"}
+    assert set(paths) == {"/fhir", "/ticks"} | below | answers | operators
 
 
 ANSWER = {

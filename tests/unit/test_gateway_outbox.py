@@ -32,7 +32,7 @@ def everything(journal: Journal, start: int = 0, most_bytes: int = 100) -> list[
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)  # a disk takes its time
 @given(
     batches=st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=5), max_size=8),
     segment_bytes=st.integers(1, 300),

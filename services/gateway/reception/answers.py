@@ -15,6 +15,7 @@ MEANINGS: Final = {
     404: ("not-found", "There is nothing here."),
     405: ("not-supported", "This address does not take this method."),
     408: ("timeout", "The message did not arrive in time."),
+    412: ("not-supported", "No condition is taken: say the version in meta.versionId."),
     413: ("too-long", "The message is longer than 1 MiB: send fewer entries at a time."),
     415: (
         "not-supported",

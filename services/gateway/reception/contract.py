@@ -93,12 +93,36 @@ def _body(*media_types: str, schema: Route) -> Route:
     }
 
 
-FHIR_ROUTE: Final[Route] = {
-    "summary": "Hand in a resource or a Bundle.",
-    "status_code": 202,
-    "response_model": None,
-    "responses": _responses(FHIR, _OUTCOME),
-    "openapi_extra": _body(FHIR, JSON, schema=_RESOURCE),
+_BUNDLE_ANSWER: Final = {
+    "description": "A batch or a transaction: what is told of each entry, in FHIR's shape.",
+    "content": {FHIR: {"schema": {"type": "object", "required": ["resourceType", "entry"]}}},
+}
+
+
+def _fhir(summary: str, *in_path: str) -> Route:
+    """Describe one way to hand in a resource."""
+    found = _body(FHIR, JSON, schema=_RESOURCE)
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in in_path
+    ]
+    responses = _responses(FHIR, _OUTCOME)
+    if in_path:
+        responses[412] = {"description": MEANINGS[412][1]}
+    else:
+        responses[200] = _BUNDLE_ANSWER
+    return {
+        **found,
+        "summary": summary,
+        "parameters": [*named, *_HEADERS],
+        "responses": {str(status): told for status, told in responses.items()},
+    }
+
+
+FHIR_PATHS: Final[Route] = {
+    "/fhir": {"post": _fhir("Hand in a resource or a Bundle.")},
+    "/fhir/{type}": {"post": _fhir("Hand in a resource of a type.", "type")},
+    "/fhir/{type}/{id}": {"put": _fhir("Hand in a version of a resource.", "type", "id")},
 }
 TICK_ROUTE: Final[Route] = {
     "summary": "Tell the time of a source that declares its clock.",
