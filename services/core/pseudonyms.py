@@ -12,6 +12,7 @@ from typing import Final
 KEY_BYTES: Final = 32
 """Length of a key."""
 _LENGTH_BYTES: Final = 4
+_SHORT: Final = 200  # characters of a name that is remembered: nobody fills the memory
 _REMEMBERED: Final = 8192  # a ward writes about the same patients all day
 
 
@@ -58,6 +59,12 @@ def reading_id(key: bytes, source: str, identifier: str) -> bytes:
 
 def device_name(key: bytes, source: str, reference: str) -> str:
     """Name a device: 16 hex digits."""
+    named = _device_name if len(reference) <= _SHORT else _device_name.__wrapped__
+    return named(key, source, reference)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _device_name(key: bytes, source: str, reference: str) -> str:
     return _hashed(key, "device", source, reference)[:8].hex()
 
 

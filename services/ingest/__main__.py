@@ -1,5 +1,6 @@
 """`python -m services.ingest`: fhir.raw.v1 to vitals.v1, and what goes beside it."""
 
+import gc
 import sys
 
 from services.core.events import Fate, Receipt
@@ -37,6 +38,7 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
     codec = Codec(settings.schemas)
     partitions = len(admin.partitions_of(options, [VITALS]))
     on_receipt = counting(metrics)
+    gc.freeze()  # what was read stays: collecting garbage need not look through it again
     return lambda _: Ingest(
         terminology=terminology,
         pseudonym_key=key,
@@ -50,7 +52,10 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
 def counting(metrics: Metrics) -> OnReceipt:
     """Count entries by fate, dead letters by reason, and refusals among the latest messages."""
     refusals = Refusals()
-    lately, in_a_row = metrics.gauge("refused_recent_records"), metrics.gauge("refused_running_records")
+    lately, in_a_row = (
+        metrics.gauge("refused_recent_records"),
+        metrics.gauge("refused_running_records"),
+    )
     lately.set_function(lambda: refusals.worst().refused)
     in_a_row.set_function(lambda: refusals.worst().in_a_row)
 

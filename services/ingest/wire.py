@@ -42,15 +42,17 @@ def _long(number: int) -> bytes:
     return bytes(written)
 
 
-_LENGTHS: Final = [_long(n) for n in range(4096)]
+_KNOWN: Final = 4096
+_LENGTHS: Final = [_long(n) for n in range(_KNOWN)]
 
 
 def _number(number: int) -> bytes:
-    return _LENGTHS[number] if 0 <= number < len(_LENGTHS) else _long(number)
+    return _LENGTHS[number] if 0 <= number < _KNOWN else _long(number)
 
 
 def _blob(data: bytes) -> bytes:
-    return _number(len(data)) + data
+    length = len(data)
+    return (_LENGTHS[length] if length < _KNOWN else _long(length)) + data
 
 
 @lru_cache(_REMEMBERED)  # sources, codes, units, devices: a ward has a few hundred of them
@@ -58,7 +60,14 @@ def _text(text: str) -> bytes:
     return _blob(text.encode())
 
 
+@lru_cache(_REMEMBERED)  # most events have one reading
+def _alone(text: str) -> bytes:
+    return _number(1) + _text(text) + _END
+
+
 def _texts(texts: list[str]) -> bytes:
+    if len(texts) == 1:
+        return _alone(texts[0])
     if not texts:
         return _END
     return b"".join([_number(len(texts)), *[_text(text) for text in texts], _END])
