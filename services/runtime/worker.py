@@ -15,7 +15,7 @@ import msgspec
 
 from services.core.errors import ExitCode, Retry
 from services.runtime.kafka.client import Options
-from services.runtime.kafka.group import GroupReader, Partition
+from services.runtime.kafka.group import DRAIN_RECORDS, GroupReader, Partition
 from services.runtime.kafka.publisher import TransactionalPublisher
 from services.runtime.ports import Output, Record, Task
 from services.runtime.tables import restore
@@ -135,11 +135,14 @@ class Worker:
 
         A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
-        more time for the work between.
+        more time for the work between. Where records wait in their hundreds nobody can be told
+        soon: a transaction is as long as it may be, so that all are told the sooner.
         """
-        work_s = min(max(SHORTEST_S, self._commit_s), LONGEST_S)
-        latest = self._clock() + work_s
+        began = self._clock()
+        latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
+            if len(records) >= DRAIN_RECORDS:
+                latest = began + LONGEST_S
             self._handle(records)
             rest_s = min(IDLE_COMMIT_S, latest - self._clock())
             records = self._reader.read(rest_s) if rest_s > 0 else []

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.kafka.client import gathering
-from services.runtime.kafka.group import Partition
+from services.runtime.kafka.group import DRAIN_RECORDS, Partition
 from services.runtime.ports import Output, Record, Stateless
 from services.runtime.worker import LONGEST_S, SHORTEST_S, Plan, Worker
 
@@ -21,17 +22,18 @@ class Ignoring(Stateless):
 
 
 class World:
-    """Clock, broker and meter in one: a record every STEP_S, commits as slow as they are told."""
+    """Clock, broker and meter in one: reads of STEP_S each, commits as slow as they are told."""
 
-    def __init__(self, commits_s: Sequence[float], records: int) -> None:
+    def __init__(self, commits_s: Sequence[float], records: int, *, at_once: int = 1) -> None:
         self.now, self._commits_s, self._left = 0.0, list(commits_s), records
+        self._at_once = at_once
         self.lasted_s: list[float] = []
         self._began = 0.0
 
     def read(self, _: float) -> list[Record]:
         self.now += STEP_S
-        self._left -= 1
-        return [RECORD] if self._left >= 0 else []
+        self._left -= self._at_once
+        return [RECORD] * self._at_once if self._left >= 0 else []
 
     def begin(self) -> None:
         self._began = self.now
@@ -72,6 +74,16 @@ def test_under_load_a_transaction_lasts_as_long_as_the_last_commit_took(
     for took_s, lasted_s in zip([0.0, *commits_s], world.lasted_s, strict=True):
         expected_s = min(max(took_s, SHORTEST_S), LONGEST_S)
         assert expected_s - 1e-9 <= lasted_s <= expected_s + 2 * STEP_S
+
+
+@pytest.mark.parametrize("commit_s", [0.001, 0.05, 0.3])
+def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(commit_s: float) -> None:
+    world = World([commit_s, 0], records=10_000_000, at_once=DRAIN_RECORDS)
+    worker = worker_in(world)
+    for _ in range(2):
+        worker._transact([RECORD])
+    for lasted_s in world.lasted_s:
+        assert LONGEST_S - 1e-9 <= lasted_s <= LONGEST_S + 2 * STEP_S
 
 
 @given(st.floats(0, 0.5))
