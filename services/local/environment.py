@@ -54,6 +54,7 @@ def environment(home: Home, ports: Mapping[str, int], given: Mapping[str, str]) 
         "VIGIL_SCHEMAS": str(REPO / "schemas"),
         "VIGIL_MODEL": str(REPO / "models" / "sepsis" / "1.0.0"),
         "VIGIL_MODELS": str(REPO / "models"),
+        "VIGIL_OUTBOX_FOLDER": str(home.root / "outbox"),
         "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports.get('kafka', 0)}",
         "CLICKHOUSE_URL": f"http://127.0.0.1:{ports.get('clickhouse', 0)}",
     }
