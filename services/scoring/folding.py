@@ -1,7 +1,7 @@
-"""Rows of readings, patient by patient: put in their place, moved, and folded into the past.
+"""Readings of the patient on the sheet: put in their place, moved, and folded into the past.
 
-Rows stand in the order of (measured_at, id, variable), unusable and retracted ones too. These are
-loops, compiled; they bind the arrays they walk to names of their own, as that is twice as fast.
+These are loops, compiled; they bind the arrays they walk to names of their own, as that is twice
+as fast.
 """
 
 from typing import Any, Final
@@ -12,9 +12,8 @@ import numpy.typing as npt
 from services.core.compiled import compiled
 from services.core.events import MICROSECONDS_PER_HOUR, Flag
 from services.core.features import HISTORY_HOURS
-from services.scoring.slots import (
+from services.scoring.sheet import (
     AT,
-    FIRST,
     FLAGS,
     HEAD,
     HOURLY,
@@ -23,7 +22,7 @@ from services.scoring.slots import (
     ROWS,
     VARIABLE,
     VERSION,
-    Store,
+    Sheet,
 )
 from services.scoring.summary import absorb, empty_cells
 
@@ -39,95 +38,89 @@ Array = npt.NDArray[Any]
 
 
 @compiled
-def oldest_hour(place: Array) -> int:
+def oldest_hour(sheet: Sheet) -> int:
     """Give the first hour that is still kept."""
-    return int(place[HEAD] // MICROSECONDS_PER_HOUR - HISTORY_HOURS + 1)
+    return int(sheet.state[HEAD] // MICROSECONDS_PER_HOUR - HISTORY_HOURS + 1)
 
 
 @compiled
-def settle(store: Store, slot: int, row: int) -> None:
+def settle(sheet: Sheet, row: int) -> None:
     """Move a row to where its time and id belong."""
-    numbers, marks = store.numbers, store.marks
-    first = store.place[slot, FIRST]
-    last = first + store.place[slot, ROWS] - 1
-    while row > first and _is_before(numbers, marks, row, row - 1):
-        _swap(store, row, row - 1)
+    numbers, marks = sheet.numbers, sheet.marks
+    last = sheet.state[ROWS] - 1
+    while row > 0 and _is_before(numbers, marks, row, row - 1):
+        _swap(sheet, row, row - 1)
         row -= 1
     while row < last and _is_before(numbers, marks, row + 1, row):
-        _swap(store, row, row + 1)
+        _swap(sheet, row, row + 1)
         row += 1
 
 
 @compiled
-def move_to(store: Store, slot: int, at: int) -> None:
+def move_to(sheet: Sheet, at: int) -> None:
     """Let the newest hour move on: fold what is too old now, empty the hours that come new."""
-    place = store.place[slot]
-    before = place[HEAD] // MICROSECONDS_PER_HOUR
-    place[HEAD] = max(place[HEAD], at)
-    after = place[HEAD] // MICROSECONDS_PER_HOUR
+    state = sheet.state
+    before = state[HEAD] // MICROSECONDS_PER_HOUR
+    state[HEAD] = max(state[HEAD], at)
+    after = state[HEAD] // MICROSECONDS_PER_HOUR
     if after <= before:
         return
-    _fold(store, slot, NONE, oldest_hour(place) * MICROSECONDS_PER_HOUR - 1)
-    if place[HOURLY] != NONE:
+    _fold(sheet, NONE, oldest_hour(sheet) * MICROSECONDS_PER_HOUR - 1)
+    if state[HOURLY]:
         for hour in range(max(before + 1, after - HISTORY_HOURS + 1), after + 1):
             ring = hour % HISTORY_HOURS
-            empty_cells(store.cells[place[HOURLY], ring : ring + 1])
+            empty_cells(sheet.cells[0, ring : ring + 1])
 
 
 @compiled
-def is_crowded(store: Store, slot: int) -> bool:
-    """Tell whether a variable has more than MOST_RAW readings."""
-    return bool(store.place[slot, ROWS] > MOST_RAW and _counts(store, slot).max() > MOST_RAW)
-
-
-@compiled
-def fold_crowded(store: Store, slot: int) -> None:
-    """Fold the older readings of variables that have more than MOST_RAW; the past has hours."""
-    place = store.place[slot]
-    many = _counts(store, slot)
+def fold_crowded(sheet: Sheet) -> None:
+    """Fold the older readings of variables that have more than MOST_RAW; the past gets hours."""
+    if sheet.state[ROWS] <= MOST_RAW:
+        return
+    many = _counts(sheet)
     for variable in range(len(many)):
         if many[variable] <= MOST_RAW:
             continue
+        if not sheet.state[HOURLY]:
+            empty_cells(sheet.cells[0])
+            sheet.state[HOURLY] = 1
         seen, until = 0, 0
-        for row in range(place[FIRST], place[FIRST] + place[ROWS]):
-            if store.marks[row, VARIABLE] == variable:
+        for row in range(sheet.state[ROWS]):
+            if sheet.marks[row, VARIABLE] == variable:
                 seen += 1
                 if seen == many[variable] - FEWEST_RAW:
-                    until = store.numbers[row, AT]
-        _fold(store, slot, variable, until)
+                    until = sheet.numbers[row, AT]
+        _fold(sheet, variable, until)
 
 
 @compiled
-def _counts(store: Store, slot: int) -> Array:
+def _counts(sheet: Sheet) -> Array:
     """Say how many readings of each variable there are."""
-    many, marks = np.zeros(ANY_VARIABLE + 1, np.int64), store.marks
-    first = store.place[slot, FIRST]
-    for row in range(first, first + store.place[slot, ROWS]):
+    many, marks = np.zeros(ANY_VARIABLE + 1, np.int64), sheet.marks
+    for row in range(sheet.state[ROWS]):
         many[marks[row, VARIABLE]] += 1
     return many
 
 
 @compiled
-def _fold(store: Store, slot: int, variable: int, until: int) -> None:
+def _fold(sheet: Sheet, variable: int, until: int) -> None:
     """Move readings of a variable, or of all (NONE), up to a time into the past.
 
     What is neither usable nor known to it is forgotten.
     """
-    place, marks, numbers = store.place[slot], store.marks, store.numbers
-    last, known, cells = store.last[slot], store.known[slot], store.cells[0:0]
-    if place[HOURLY] != NONE:
-        cells = store.cells[place[HOURLY] : place[HOURLY] + 1]
-    end = place[FIRST]
-    for row in range(place[FIRST], place[FIRST] + place[ROWS]):
+    marks, numbers = sheet.marks, sheet.numbers
+    last, known, cells = sheet.last, sheet.known, sheet.cells[: sheet.state[HOURLY]]
+    end = 0
+    for row in range(sheet.state[ROWS]):
         of = marks[row, VARIABLE]
         of_it = variable == NONE or variable == of  # noqa: PLR1714 - their types differ
         if not of_it or numbers[row, AT] > until:
             if row != end:
-                _swap(store, row, end)
+                _swap(sheet, row, end)
             end += 1
         elif marks[row, FLAGS] & KEPT_OUT == 0:
-            absorb(last, known, cells, of, numbers[row, AT], store.values[row])
-    place[ROWS] = end - place[FIRST]
+            absorb(last, known, cells, of, numbers[row, AT], sheet.values[row])
+    sheet.state[ROWS] = end
 
 
 @compiled
@@ -140,8 +133,8 @@ def _is_before(numbers: Array, marks: Array, row: int, other: int) -> bool:
 
 
 @compiled
-def _swap(store: Store, row: int, other: int) -> None:
-    numbers, values, marks = store.numbers, store.values, store.marks
+def _swap(sheet: Sheet, row: int, other: int) -> None:
+    numbers, values, marks = sheet.numbers, sheet.values, sheet.marks
     for column in range(VERSION + 1):
         number = numbers[row, column]
         numbers[row, column] = numbers[other, column]

@@ -7,7 +7,7 @@ taken from the readings in the order of (measured_at, id). That holds within the
 Two contents of one version are a conflict; the first to come stands.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,168 +16,243 @@ from services.core.compiled import compiled
 from services.core.events import MICROSECONDS_PER_HOUR, Vitals
 from services.core.features import CELLS, HISTORY_HOURS
 from services.core.features.rows import write_row
-from services.scoring.folding import KEPT_OUT, fold_crowded
-from services.scoring.readings import CROWDED, FULL, Columns, put, retract
-from services.scoring.slots import (
+from services.scoring.folding import KEPT_OUT
+from services.scoring.message import (
+    HEARD,
+    KIND,
+    MEASURED,
+    NAMED,
+    OBSERVATION,
+    READINGS,
+    RETRACTION,
+    WHERE,
+    spelled,
+)
+from services.scoring.readings import BEHIND, NEW, REVISED, put, retract
+from services.scoring.sheet import (
     AT,
-    FIRST,
     FLAGS,
     HEAD,
     HOURLY,
-    ID,
     NONE,
     ROWS,
     VARIABLE,
-    VERSION,
+    Sheet,
+)
+from services.scoring.slots import (
+    GONE,
+    HERE,
+    UNMET,
+    UNTOLD,
     Slots,
     Store,
+    lay_away,
+    lay_open,
 )
-from services.scoring.summary import HOURS, LAST_AT, MANY, READING, Readings, absorb, empty_cells
+from services.scoring.summary import HOURS, LAST_AT, MANY, NEVER, absorb, empty_cells
+
+SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
+"""An encounter that nobody named ends after so long without a measurement."""
+DID, REVISED_AT, NEWEST, ROW = range(4)
+"""Of a measurement: what it did (see `readings`), when the oldest value that was revised had been
+measured, the newest measured_at after it, and its place among the rows of features or NONE."""
+FINISHED, STRANGE, FULL = range(3)
+"""Why a run stopped: it is done; the measurement may begin an encounter, or belong to none; there
+is no room for it (`Slots.make_room`), and nothing was done."""
 
 Array = npt.NDArray[Any]
 
 
-class Past(NamedTuple):
-    """What is left of readings that were folded; K variables are known to it.
+class Measurements(NamedTuple):
+    """N measurements in the order of the log.
 
     Attributes:
-        variables: (K,) numbers.
-        last_at: (K,) when the last value was measured, µs.
-        last: (K,) that value.
-        hours: (K,) hours with a value.
-        cells: (24, 5, trend variables) by hour modulo 24; None where no hour is kept.
+        told: (B,) uint8: the bytes that tell them.
+        fields: (N, FIELDS) int64: places in them, see `message`.
+        slots: (N,) int64: of the patients, NONE of whom nobody heard.
+        done: (N, 4) int64: DID, REVISED_AT, NEWEST, ROW; filled in.
     """
 
-    variables: Array
-    last_at: Array
-    last: Array
-    hours: Array
-    cells: Array | None
+    told: Array
+    fields: Array
+    slots: Array
+    done: Array
 
 
 class History:
-    """Readings of one encounter of one patient, and the past into which old ones are folded."""
+    """The place of one patient: readings of the encounter, and the past into which old ones go."""
 
-    __slots__ = ("_slot", "_slots")
+    __slots__ = ("_slots", "slot")
 
     def __init__(self, slots: Slots) -> None:
         """Begin a history in a slot of its own."""
-        self._slots, self._slot = slots, slots.take()
+        self._slots, self.slot = slots, slots.take()
 
     @property
     def head(self) -> int:
         """The newest measured_at, µs; NEVER before the first."""
-        return int(self._slots.store.place[self._slot, HEAD])
+        return int(self._slots.store.head[self.slot])
 
     @property
-    def rows(self) -> Readings:
-        """A copy of all readings, unusable and retracted ones too, as they stand."""
-        store = self._slots.store
-        first, _, many, *_ = store.place[self._slot].tolist()
-        run = slice(first, first + many)
-        rows = np.zeros(many, READING)
-        rows["at"], rows["version"] = store.numbers[run, AT], store.numbers[run, VERSION]
-        rows["id"] = store.numbers[run, ID].view(np.uint64)
-        rows["value"], rows["flags"] = store.values[run], store.marks[run, FLAGS]
-        rows["variable"] = store.marks[run, VARIABLE]
-        return rows
+    def row(self) -> bytes:
+        """What was measured, as `packing` writes it."""
+        return self._slots.row(self.slot)
 
-    @property
-    def past(self) -> Past:
-        """What was folded."""
-        store, slot = self._slots.store, self._slot
-        last_at, hours = store.known[slot]
-        variables = np.flatnonzero(hours).astype(np.uint8)
-        place = store.place[slot, HOURLY]
-        return Past(
-            variables,
-            last_at[variables],
-            store.last[slot, variables],
-            hours[variables].astype(np.int32),
-            None if place == NONE else store.cells[place],
-        )
-
-    def fill(self, head: int, rows: Readings, past: Past) -> None:
+    def fill(self, head: int, row: bytes) -> None:
         """Take what another history held; this one is empty."""
-        self._slots.make_room(self._slot, len(rows))
-        store, slot = self._slots.store, self._slot
-        run = slice(store.place[slot, FIRST], store.place[slot, FIRST] + len(rows))
-        store.numbers[run, AT], store.numbers[run, VERSION] = rows["at"], rows["version"]
-        store.numbers[run, ID] = rows["id"].view(np.int64)
-        store.values[run], store.marks[run, FLAGS] = rows["value"], rows["flags"]
-        store.marks[run, VARIABLE] = rows["variable"]
-        store.place[slot, ROWS], store.place[slot, HEAD] = len(rows), head
-        store.known[slot, LAST_AT, past.variables] = past.last_at
-        store.known[slot, HOURS, past.variables] = past.hours
-        store.last[slot, past.variables] = past.last
-        if past.cells is not None:
-            self._slots.make_hours(slot)
-            self._slots.store.cells[self._slots.store.place[slot, HOURLY]] = past.cells
+        self._slots.fill(self.slot, head, row)
 
     def identify(self, *, age: float, sex: float) -> None:
         """Set age (years) and sex (0 female, 1 male); NaN is unknown."""
-        self._slots.identify(self._slot, age=age, sex=sex)
+        self._slots.store.person[self.slot] = age, sex
 
-    def put(self, event: Vitals) -> tuple[int, int]:
-        """Take the readings of an observation; gives what `put` gives."""
-        columns, at = _columns(event), event.measured_at
-        done, revised_at = put(self._slots.store, self._slot, at, columns)
-        if done == FULL:
-            self._slots.make_room(self._slot, len(event.variables))
-            done, revised_at = put(self._slots.store, self._slot, at, columns)
-        if done & CROWDED:
-            if self._slots.store.place[self._slot, HOURLY] == NONE:
-                self._slots.make_hours(self._slot)
-            fold_crowded(self._slots.store, self._slot)
-        return done & ~CROWDED, revised_at
+    def measure(self, event: Vitals) -> tuple[int, int]:
+        """Take the readings of an observation, or what a retraction takes back, as they come.
 
-    def retract(self, event: Vitals) -> tuple[int, int]:
-        """Take back what a retraction names; gives what `retract` gives."""
-        columns, at = _columns(event), event.measured_at
-        done, revised_at = retract(self._slots.store, self._slot, at, columns)
-        if done == FULL:
-            self._slots.make_room(self._slot, len(event.variables))
-            done, revised_at = retract(self._slots.store, self._slot, at, columns)
-        return done, revised_at
+        Returns:
+            what they did, and when the oldest value that was revised had been measured.
+        """
+        told, fields = spelled(event)
+        done = np.empty(4, np.int64)
+        while not measure(self._slots.store, self.slot, self._slots.sheet, told, fields, done):
+            self._slots.make_room(self.slot, len(event.variables))
+        return int(done[DID]), int(done[REVISED_AT])
 
     def write_features(self, row: Array) -> None:
         """Write the features as of the newest reading."""
-        write_features(self._slots.store, self._slot, row)
+        while not lay_open(self._slots.store, self.slot, self._slots.sheet, 0):
+            self._slots.make_room(self.slot, 0)
+        write_features(self._slots.sheet, self._slots.store.person[self.slot], row)
 
-    def clear(self) -> None:
-        """Begin anew, as an encounter does."""
-        self._slots.clear(self._slot)
+    @property
+    def heard_at(self) -> int:
+        """The latest received_at, µs; NEVER before the first."""
+        return int(self._slots.store.heard_at[self.slot])
+
+    def hear(self, received_at: int) -> None:
+        """Note when a message about the patient was received."""
+        heard_at = self._slots.store.heard_at
+        heard_at[self.slot] = max(int(heard_at[self.slot]), received_at)
+
+    @property
+    def encounter(self) -> bytes:
+        """The pseudonym of the encounter; empty before the first."""
+        store = self._slots.store
+        return b"" if store.stays[self.slot] == UNMET else store.encounter[self.slot].tobytes()
+
+    def begin(self, encounter: bytes) -> None:
+        """Begin an encounter anew; nobody told of its stay."""
+        store = self._slots.store
+        self._slots.clear(self.slot)
+        store.stays[self.slot] = UNTOLD if encounter else UNMET
+        if encounter:
+            store.encounter[self.slot] = np.frombuffer(encounter, np.uint8)
+
+    def stay(self, *, over: bool) -> None:
+        """Learn that the stay goes on, or is over."""
+        stays = self._slots.store.stays
+        if stays[self.slot] != UNMET:
+            stays[self.slot] = GONE if over else HERE
 
     def end(self) -> None:
         """Give the slot back; the history is over."""
-        self._slots.give_back(self._slot)
-
-
-def _columns(event: Vitals) -> Columns:
-    return Columns(event.variables, event.values, event.flags, event.ids, event.versions)
+        self._slots.give_back(self.slot)
 
 
 @compiled
-def write_features(store: Store, slot: int, row: Array) -> None:
-    """Write the features of the patient as of the newest reading.
+def follow(
+    store: Store, sheet: Sheet, these: Measurements, rows: Array, start: int, taken: int
+) -> tuple[int, int, int]:
+    """Let measurements change their patients in order, and write the features of what is new.
 
     Args:
         store: of the partition.
-        slot: of a patient of whom something was measured.
+        sheet: its sheet.
+        these: the measurements.
+        rows: (M, len(FEATURES)) float32 for features; none are written where M is 0.
+        start: the first measurement to be done.
+        taken: how many rows are.
+
+    Returns:
+        the first measurement that was not done, how many rows are taken, and why it stopped.
+    """
+    for i in range(start, len(these.slots)):
+        slot, fields = these.slots[i], these.fields[i]
+        if slot == NONE or not _goes_on(store, slot, these.told, fields):
+            return i, taken, STRANGE
+        if not measure(store, slot, sheet, these.told, fields, these.done[i]):
+            return i, taken, FULL
+        store.heard_at[slot] = max(store.heard_at[slot], fields[HEARD])
+        if len(rows) and these.done[i, DID] & (NEW | REVISED):
+            write_features(sheet, store.person[slot], rows[taken])
+            these.done[i, ROW] = taken
+            taken += 1
+    return len(these.slots), taken, FINISHED
+
+
+@compiled
+def _goes_on(store: Store, slot: int, told: Array, fields: Array) -> bool:
+    """Tell whether a measurement is surely one of the patient's present encounter.
+
+    The rest is for `ward` to judge.
+    """
+    observed, stays = fields[KIND] == OBSERVATION, store.stays[slot]
+    if stays == UNMET or not (observed or fields[KIND] == RETRACTION):
+        return False
+    if observed and fields[HEARD] - fields[MEASURED] > SILENCE:
+        return False
+    if fields[NAMED]:
+        return _is_named(store.encounter[slot], told, fields[WHERE])
+    if not observed or stays == HERE:
+        return True
+    head = store.head[slot]
+    return bool(stays == UNTOLD and (head == NEVER or fields[MEASURED] - head <= SILENCE))
+
+
+@compiled
+def _is_named(name: Array, told: Array, where: int) -> bool:
+    for place in range(len(name)):  # noqa: SIM110 - the compiler knows no generators
+        if told[where + place] != name[place]:
+            return False
+    return True
+
+
+@compiled
+def measure(
+    store: Store, slot: int, sheet: Sheet, told: Array, fields: Array, done: Array
+) -> bool:
+    """Let a measurement change its patient; False if there is no room, and nothing was done."""
+    if not lay_open(store, slot, sheet, fields[READINGS]):
+        return False
+    behind = fields[MEASURED] < sheet.state[HEAD]
+    if fields[KIND] == RETRACTION:
+        did, revised_at = retract(sheet, told, fields)
+    else:
+        did, revised_at = put(sheet, told, fields)
+    if behind:
+        did |= BEHIND
+    done[DID], done[REVISED_AT], done[NEWEST], done[ROW] = did, revised_at, sheet.state[HEAD], NONE
+    return lay_away(store, slot, sheet)
+
+
+@compiled
+def write_features(sheet: Sheet, person: Array, row: Array) -> None:
+    """Write the features of the patient on the sheet as of the newest reading; uses the sheet up.
+
+    Args:
+        sheet: of a patient of whom something was measured.
+        person: (2,) age and sex.
         row: (len(FEATURES),) float32.
     """
-    place = store.place[slot]
-    hour = place[HEAD] // MICROSECONDS_PER_HOUR
-    last, known = store.last[slot].copy(), store.known[slot].copy()
-    ring, cells = np.empty((1, *CELLS), np.float32), np.empty(CELLS, np.float32)
-    if place[HOURLY] == NONE:
+    hour = sheet.state[HEAD] // MICROSECONDS_PER_HOUR
+    last, known, ring = sheet.last, sheet.known, sheet.cells
+    if not sheet.state[HOURLY]:
         empty_cells(ring[0])
-    else:
-        ring[0] = store.cells[place[HOURLY]]
-    numbers, values, marks = store.numbers, store.values, store.marks
-    for i in range(place[FIRST], place[FIRST] + place[ROWS]):
+    numbers, values, marks = sheet.numbers, sheet.values, sheet.marks
+    for i in range(sheet.state[ROWS]):
         if marks[i, FLAGS] & KEPT_OUT == 0:
             absorb(last, known, ring, marks[i, VARIABLE], numbers[i, AT], values[i])
+    cells = np.empty(CELLS, np.float32)
     oldest = (hour + 1) % HISTORY_HOURS
     cells[: HISTORY_HOURS - oldest] = ring[0, oldest:]
     cells[HISTORY_HOURS - oldest :] = ring[0, :oldest]
@@ -187,4 +262,4 @@ def write_features(store: Store, slot: int, row: Array) -> None:
         if np.isnan(last[variable]):
             row[MANY + variable] = np.nan
         row[2 * MANY + variable] = known[HOURS, variable]
-    write_row(cells, store.person[slot], row)
+    write_row(cells, person, row)

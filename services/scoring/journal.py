@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from services.core.events import PSEUDONYM_BYTES
+from services.core.events import PSEUDONYM_BYTES, Vitals
+from services.core.features import FEATURES
 from services.core.policy import PolicyState
 from services.runtime.ports import Row
 from services.scoring.ward import Ward
@@ -30,6 +32,8 @@ MESSAGES: Final = 16_384
 LEAF_BYTES: Final = 512 << 10
 LARGEST: Final = 256 << 10
 """After a longer message its patient is written whole: no record may pass the topic's limit."""
+
+NO_ROWS: Final = np.empty((0, len(FEATURES)), np.float32)
 
 
 class Leaf(msgspec.Struct, array_like=True, frozen=True):
@@ -134,20 +138,29 @@ class Journal:
 
     def _again(self, leaf: Leaf) -> Iterator[bytes]:
         """Do a leaf again, and name its patients."""
+        told: list[bytes] = []
         for step in leaf.steps:
-            if len(step) == PSEUDONYM_BYTES:
-                if self._is_behind(step, leaf.number):
-                    self._ward.forget(step)
+            if len(step) != PSEUDONYM_BYTES:
+                told.append(step)
                 continue
-            event = self._wire.event(step)
-            if self._is_behind(event.pseudonym, leaf.number):
-                self._ward.apply(event)
-            yield event.pseudonym
+            yield from self._told_again(told, leaf.number)
+            told = []
+            if self._is_behind(step, leaf.number):
+                self._ward.forget(step)
+        yield from self._told_again(told, leaf.number)
         for name, policy in leaf.policies.items():
             patient = self._ward.patients.get(name)
             if patient is not None and patient.stamp < leaf.number:
                 patient.policy = patient.written = policy
             yield name
+
+    def _told_again(self, told: list[bytes], number: int) -> list[bytes]:
+        messages = self._wire.events(told)
+        names = [event.pseudonym for event in messages.events if isinstance(event, Vitals)]
+        new = messages.only([self._is_behind(name, number) for name in names])
+        for _ in self._ward.follow(new, NO_ROWS):
+            pass
+        return names
 
     def _is_behind(self, name: bytes, number: int) -> bool:
         patient = self._ward.patients.get(name)

@@ -1,23 +1,22 @@
 """One patient as scoring knows them, and the row of the changelog in which that survives."""
 
 import hashlib
+import sys
 import zlib
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final, TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
-from services.core.features import CELLS, HISTORY_HOURS
+from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
-from services.scoring.history import History, Past
+from services.scoring.history import History
+from services.scoring.packing import HEADER_BYTES, ids_in
 from services.scoring.slots import Slots
-from services.scoring.summary import NEVER, READING
+from services.scoring.summary import NEVER
 
-SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
-"""An encounter that nobody named ends after so long without a measurement."""
 FORGET_AFTER: Final = 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
 """How long after the last measurement a patient is forgotten."""
 FORGET_UNMEASURED_AFTER: Final = 30 * 24 * MICROSECONDS_PER_HOUR
@@ -31,31 +30,25 @@ FORMER: Final = 8
 SEX: Final = {"female": 0.0, "male": 1.0}
 LEVEL: Final = 1
 STAMP_BYTES: Final = 8
-_COLUMNS: Final = ("at", "version", "flags", "variable", "value")
+Known = TypeVar("Known", Demographics | None, Stay | None)
 
 
 class PatientRow(msgspec.Struct, array_like=True):
     """What is written.
 
     Attributes:
-        many: so many readings there are.
-        ids: of the resources, one where readings that follow each other share it; uncompressed,
-            as hashes do not compress.
-        known: numbers of the variables that the past knows.
-        columns: the other columns of the readings, whether each shares the id of the one before,
-            time, value and count of what the past knows, and its hours if it has any.
+        ids: of the resources; uncompressed, as hashes do not compress.
+        rest: of the history's row (see `packing`), compressed; empty where nothing was measured.
     """
 
     encounter: bytes
-    former: list[bytes]
+    former: tuple[bytes, ...]
     heard_at: int
     demographics: Demographics | None
     stay: Stay | None
     head: int
-    many: int
     ids: bytes
-    known: bytes
-    columns: bytes
+    rest: bytes
     policy: PolicyState
 
 
@@ -67,21 +60,23 @@ class Patient:
     """
 
     __slots__ = (
-        *("cohorts", "demographics", "encounter", "former", "heard_at", "history", "policy"),
-        *("stamp", "stay", "written"),
+        *("cohorts", "demographics", "former", "history", "policy", "stamp", "stay", "written"),
     )
 
     def __init__(self, history: History) -> None:
-        self.encounter = b""
-        self.former: list[bytes] = []
-        self.heard_at = NEVER
+        self.former: tuple[bytes, ...] = ()
         self.history = history
         self.demographics: Demographics | None = None
         self.stay: Stay | None = None
         self.policy: PolicyState = FRESH
         self.written = FRESH
         self.stamp = 0
-        self.cohorts = cohorts_of(None, None)
+        self.cohorts = _shared(cohorts_of(None, None))
+
+    @property
+    def encounter(self) -> bytes:
+        """The pseudonym of the encounter; empty before the first."""
+        return self.history.encounter
 
     @property
     def unit(self) -> str:
@@ -103,31 +98,32 @@ class Patient:
 
     def identify(self, demographics: Demographics | None) -> None:
         """Learn who the patient is."""
-        self.demographics = demographics
+        self.demographics = _with_shared_texts(demographics)
         age, sex = self.person()
         self.history.identify(age=age, sex=sex)
-        self.cohorts = cohorts_of(self.demographics, self.stay)
+        self.cohorts = _shared(cohorts_of(self.demographics, self.stay))
 
     def move(self, stay: Stay | None) -> None:
         """Learn where the patient is."""
-        self.stay = stay
-        self.cohorts = cohorts_of(self.demographics, self.stay)
+        self.stay = _with_shared_texts(stay)
+        if stay is not None:
+            self.history.stay(over=self.discharged)
+        self.cohorts = _shared(cohorts_of(self.demographics, self.stay))
 
     def enter(self, encounter: bytes) -> None:
         """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
         if self.encounter:
-            self.former = [*self.former, self.encounter][-FORMER:]
-        self.former = [each for each in self.former if each != encounter]
-        self.encounter = encounter
+            self.former = (*self.former, self.encounter)[-FORMER:]
+        self.former = tuple(each for each in self.former if each != encounter)
+        self.history.begin(encounter)
         self.move(None)
-        self.history.clear()
 
     def forgettable(self, watermark: int) -> bool:
         """Tell whether nothing of the patient can matter any more."""
         if self.policy.alert is not None:
             return False
         if self.history.head == NEVER:
-            return self.heard_at < watermark - FORGET_UNMEASURED_AFTER
+            return self.history.heard_at < watermark - FORGET_UNMEASURED_AFTER
         return self.history.head < watermark - FORGET_AFTER
 
     def whole(self, stamp: int) -> bytes:
@@ -137,39 +133,36 @@ class Patient:
 
     def pack(self) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted."""
-        rows, past = self.history.rows, self.history.past
-        shares = np.zeros(len(rows), np.bool)
-        shares[1:] = rows["id"][1:] == rows["id"][:-1]
-        columns = [rows[name] for name in _COLUMNS]
-        columns += [shares, past.last_at, past.last, past.hours]
-        if past.cells is not None:
-            columns.append(past.cells)
-        row = PatientRow(
+        row = self.history.row
+        ids = ids_in(row)
+        rest = row[:HEADER_BYTES] + row[HEADER_BYTES + len(ids) :]
+        patient = PatientRow(
             encounter=self.encounter,
             former=self.former,
-            heard_at=self.heard_at,
+            heard_at=self.history.heard_at,
             demographics=self.demographics,
             stay=self.stay,
             head=self.history.head,
-            many=len(rows),
-            ids=rows["id"][~shares].tobytes(),
-            known=past.variables.tobytes(),
-            columns=zlib.compress(b"".join(column.tobytes() for column in columns), LEVEL),
+            ids=ids,
+            rest=zlib.compress(rest, LEVEL) if row else b"",
             policy=self.policy,
         )
-        return msgspec.msgpack.encode(row)
+        return msgspec.msgpack.encode(patient)
 
     @classmethod
     def unpack(cls, data: bytes, slots: Slots) -> "Patient":
         """Read a row of the changelog."""
         row = msgspec.msgpack.decode(data[STAMP_BYTES:], type=PatientRow)
         patient = cls(History(slots))
-        patient.encounter, patient.former = row.encounter, row.former
-        patient.heard_at = row.heard_at
+        patient.former = row.former
+        patient.history.begin(row.encounter)
+        patient.history.hear(row.heard_at)
         patient.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
-        patient.policy, patient.written, patient.stay = row.policy, row.policy, row.stay
+        patient.policy = patient.written = FRESH if row.policy == FRESH else row.policy
+        patient.move(row.stay)
         patient.identify(row.demographics)
-        _fill(patient.history, row)
+        rest = zlib.decompress(row.rest) if row.rest else b""
+        patient.history.fill(row.head, rest[:HEADER_BYTES] + row.ids + rest[HEADER_BYTES:])
         return patient
 
 
@@ -179,37 +172,15 @@ def synthetic_encounter(pseudonym: bytes, measured_at: int) -> bytes:
     return hashlib.sha256(pseudonym + at).digest()[:16]
 
 
-class _Columns:
-    """Columns that follow each other in one run of bytes."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw, self._start = raw, 0
-
-    def take(self, kind: Any, many: int) -> npt.NDArray[Any]:
-        """Give the next column of so many numbers."""
-        column = np.frombuffer(self._raw, kind, many, self._start)
-        self._start += column.nbytes
-        return column
-
-    def rest(self) -> bytes:
-        """Give what no column took."""
-        return self._raw[self._start :]
+def _with_shared_texts(told: Known) -> Known:
+    """Give the same; a text that a thousand patients have is kept once."""
+    if told is None:
+        return told
+    fields = msgspec.structs.asdict(told)
+    texts = {name: sys.intern(text) for name, text in fields.items() if isinstance(text, str)}
+    return msgspec.structs.replace(told, **texts)
 
 
-def _fill(history: History, row: PatientRow) -> None:
-    rows, columns = np.zeros(row.many, READING), _Columns(zlib.decompress(row.columns))
-    for name in _COLUMNS:
-        rows[name] = columns.take(READING[name], row.many)
-    shares = columns.take(np.bool, row.many)
-    rows["id"] = np.frombuffer(row.ids, "<u8")[np.cumsum(~shares) - 1]
-    known = np.frombuffer(row.known, np.uint8)
-    last_at, last = columns.take(np.int64, len(known)), columns.take(np.float32, len(known))
-    hours, cells = columns.take(np.int32, len(known)), columns.rest()
-    past = Past(
-        known,
-        last_at,
-        last,
-        hours,
-        np.frombuffer(cells, np.float32).reshape(CELLS) if cells else None,
-    )
-    history.fill(row.head, rows, past)
+@lru_cache(maxsize=4096)
+def _shared(cohorts: tuple[str, ...]) -> tuple[str, ...]:
+    return cohorts

@@ -1,6 +1,6 @@
 """The flow of scoring: read, apply, compute, score, decide, write."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,16 +27,16 @@ from services.scoring.entries import Entry, Note, batch_of
 from services.scoring.horizon import KEY as HORIZON
 from services.scoring.horizon import Horizon, Look, nowhere
 from services.scoring.journal import Journal
+from services.scoring.message import Messages
 from services.scoring.outputs import (
     alert_output,
     dead_letter,
     dead_output,
     prediction_output,
 )
-from services.scoring.shares import NONE as NO_ROW
 from services.scoring.shares import Run, Share, shown, unseen
 from services.scoring.summary import NEVER, hour_of
-from services.scoring.ward import Ward
+from services.scoring.ward import Applied, Ward
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
 from services.scoring.wire import Wire
@@ -44,7 +44,7 @@ from services.scoring.wire import Wire
 BATCH: Final = 512
 
 # To look an enum's member up takes longer than most of what is done to an event.
-TICK, SCORED = Kind.TICK, Disposition.SCORED
+TICK: Final = Kind.TICK
 
 Told = Callable[[Share, PredictionBatch], None]
 Turns = Sequence[tuple[int, int]]
@@ -123,36 +123,49 @@ class Scoring:
         Stops after a tick that begins an hour: whom it lets forget depends on the alerts that the
         entries so far will raise.
         """
-        run = Run(len(records))
-        for record in records:
-            before = self._watermark.now
-            self._take(run, record)
-            now = self._watermark.now
-            self._hour_began = now != before and _new_hour(before, now)
-            if self._hour_began:
-                break
+        messages = self._wire.events([record.value or b"" for record in records])
+        heard = [*self._heard(messages)]
+        run = Run(len(heard))
+        did = self._ward.follow(messages.first(len(heard)), run.rows)
+        told = zip(records, messages.events, heard, did, strict=False)
+        for record, event, watermark, applied in told:
+            self._take(run, record, event, applied, watermark)
         return run
 
-    def _take(self, run: Run, record: Record) -> None:
-        try:
-            event = self._wire.event(record.value or b"")
-        except Refusal as refusal:
-            fact = Fact(UNREAD, Disposition.ABSTAINED, Cause.UNREADABLE)
-            run.add(record.offset, fact, Note(dead=dead_letter(record, refusal)))
-            return
-        if event.kind is TICK:
-            self._watermark.tick(event.source, event.measured_at)
-            fact = Fact(event, Disposition.STATE_ONLY, as_of=event.measured_at)
-            run.add(record.offset, fact, Note(watermark=self._watermark.now))
-            return
-        self._journal.happened(event.pseudonym, record.value or b"")
-        self._follow(run, record.offset, event)
+    def _heard(self, messages: Messages) -> Iterator[int | None]:
+        """Hear the ticks, and give the watermark after each message, until one begins an hour."""
+        for event in messages.events:
+            before = self._watermark.now
+            if isinstance(event, Vitals) and event.kind is TICK:
+                self._watermark.tick(event.source, event.measured_at)
+            now = self._watermark.now
+            self._hour_began = now != before and _new_hour(before, now)
+            yield now
+            if self._hour_began:
+                return
 
-    def _follow(self, run: Run, offset: int, event: Vitals) -> None:
-        """Let an event change its patient."""
-        disposition, cause, revised_at, ended = self._ward.apply(event)
+    def _take(
+        self,
+        run: Run,
+        record: Record,
+        event: Vitals | Refusal,
+        applied: Applied,
+        watermark: int | None,
+    ) -> None:
+        if isinstance(event, Refusal):
+            fact = Fact(UNREAD, Disposition.ABSTAINED, Cause.UNREADABLE)
+            run.add(record.offset, fact, Note(dead=dead_letter(record, event)))
+        elif event.kind is TICK:
+            fact = Fact(event, Disposition.STATE_ONLY, as_of=event.measured_at)
+            run.add(record.offset, fact, Note(watermark=watermark))
+        else:
+            self._journal.happened(event.pseudonym, record.value or b"")
+            self._follow(run, record.offset, event, applied)
+
+    def _follow(self, run: Run, offset: int, event: Vitals, applied: Applied) -> None:
+        """Note what an event did to its patient."""
+        disposition, cause, revised_at, ended, head, row = applied
         patient = self._ward.patients[event.pseudonym]
-        head = patient.history.head
         fact = Fact(
             event,
             disposition,
@@ -160,7 +173,7 @@ class Scoring:
             event.encounter or patient.encounter or ABSENT_PERSON,
             patient.cohorts,
             event.measured_at if head == NEVER else head,
-            run.take(patient.history) if disposition is SCORED else NO_ROW,
+            row,
         )
         discharged = patient.discharged
         if ended or discharged or revised_at is not None:

@@ -1,4 +1,4 @@
-"""What an event's readings do to the history of its patient; columns as they are on the wire.
+"""What a measurement's readings do to the sheet of its patient; columns as they are on the wire.
 
 Loops over the rows of one patient, compiled.
 """
@@ -14,57 +14,44 @@ from services.scoring.folding import (
     ANY_VARIABLE,
     KEPT_OUT,
     RETRACTED,
-    is_crowded,
+    fold_crowded,
     move_to,
     oldest_hour,
     settle,
 )
-from services.scoring.slots import (
+from services.scoring.message import (
+    IDS,
+    MARKS,
+    MEASURED,
+    READINGS,
+    VALUES,
+    VARIABLES,
+    VERSIONS,
+)
+from services.scoring.sheet import (
     AT,
-    FIRST,
     FLAGS,
     ID,
     NONE,
-    ROOM,
     ROWS,
     VARIABLE,
     VERSION,
-    Store,
+    Sheet,
 )
 from services.scoring.summary import LAST_AT, MANY
 
-NEW, UNUSABLE, REVISED, DUPLICATE, CONFLICT, STALE, TOO_LATE, CROWDED = (
-    1 << bit for bit in range(8)
+NEW, UNUSABLE, REVISED, DUPLICATE, CONFLICT, STALE, TOO_LATE, UNHEARD_OF, BEHIND = (
+    1 << bit for bit in range(9)
 )
 """What readings did to the history: NEW; UNUSABLE, new and nothing that the model may see;
 REVISED, what was there changed or was taken back; DUPLICATE; CONFLICT, the same version with
-another value; STALE, an older version, or a retraction stands in its way; TOO_LATE. CROWDED asks
-for `fold_crowded`."""
-FULL: Final = -1
-"""Instead of what they did: there is no room, nothing was done."""
+another value; STALE, an older version, or a retraction stands in its way; TOO_LATE; UNHEARD_OF,
+nobody knows the variable of any. BEHIND is added where something newer was measured before."""
 UNREVISED: Final = 1 << 62
 """A time after all others: nothing was revised."""
 _ABSENT: Final = int(Flag.ABSENT)
 
 Array = npt.NDArray[Any]
-
-
-class Columns(NamedTuple):
-    """The columns of one event.
-
-    Attributes:
-        variables: u1 per reading.
-        values: <f8.
-        flags: <u2.
-        ids: <u8.
-        versions: <i8.
-    """
-
-    variables: bytes
-    values: bytes
-    flags: bytes
-    ids: bytes
-    versions: bytes
 
 
 class Reading(NamedTuple):
@@ -79,82 +66,84 @@ class Reading(NamedTuple):
 
 
 @compiled
-def put(store: Store, slot: int, at: int, columns: Columns) -> tuple[int, int]:
-    """Take the readings of an observation, and say what they did.
+def put(sheet: Sheet, told: Array, fields: Array) -> tuple[int, int]:
+    """Take the readings of an observation, and say what they did; the sheet has room for them.
+
+    Args:
+        sheet: of the patient.
+        told: Array that tell the observation.
+        fields: (FIELDS,) places in them.
 
     Returns:
         bits, and when the oldest value that was revised had been measured.
     """
-    place, variables = store.place[slot], columns.variables
-    if place[ROWS] + len(variables) > place[ROOM]:
-        return FULL, UNREVISED
+    at, first = fields[MEASURED], fields[VARIABLES]
     known = 0
-    for variable in variables:
-        known += variable < MANY
+    for i in range(fields[READINGS]):
+        known += told[first + i] < MANY
     if not known:
-        return 0, UNREVISED
-    if at // MICROSECONDS_PER_HOUR < oldest_hour(place):
+        return UNHEARD_OF if fields[READINGS] else 0, UNREVISED
+    if at // MICROSECONDS_PER_HOUR < oldest_hour(sheet):
         return TOO_LATE, UNREVISED
-    move_to(store, slot, at)
+    move_to(sheet, at)
     done, revised_at = 0, UNREVISED
     bits = np.empty(1, np.int64)
-    for i in range(len(variables)):
-        if variables[i] < MANY:
-            bits[0] = _int64(columns.values, i)
+    for i in range(fields[READINGS]):
+        if told[first + i] < MANY:
+            bits[0] = _int64(told, fields[VALUES] + 8 * i)
             value = np.float32(bits.view(np.float64)[0])
-            reading = _reading(columns, i, at, value)
-            effect, was_at = _put(store, slot, reading)
+            effect, was_at = _put(sheet, _reading(told, fields, i, value))
             done |= effect
             revised_at = min(revised_at, was_at)
-    return (done | CROWDED if is_crowded(store, slot) else done), revised_at
+    fold_crowded(sheet)
+    return done, revised_at
 
 
 @compiled
-def retract(store: Store, slot: int, at: int, columns: Columns) -> tuple[int, int]:
+def retract(sheet: Sheet, told: Array, fields: Array) -> tuple[int, int]:
     """Take back a resource's value of each variable, or of all where nobody knows the variable.
 
     A resource is found by its id, whenever it was measured. What never came leaves a tombstone,
-    which stops the value when it comes. Returns as `put` does.
+    which stops the value when it comes. Takes and returns what `put` does.
     """
-    place = store.place[slot]
-    if place[ROWS] + len(columns.variables) > place[ROOM]:
-        return FULL, UNREVISED
     done, revised_at = 0, UNREVISED
-    for i in range(len(columns.variables)):
-        effect, was_at = _retract(store, slot, _reading(columns, i, at, np.float32(np.nan)))
+    for i in range(fields[READINGS]):
+        effect, was_at = _retract(sheet, _reading(told, fields, i, np.float32(np.nan)))
         done |= effect
         revised_at = min(revised_at, was_at)
     return done, revised_at
 
 
 @compiled
-def _reading(columns: Columns, i: int, at: int, value: np.float32) -> Reading:
-    flag = np.int64(columns.flags[2 * i]) + (np.int64(columns.flags[2 * i + 1]) << 8)
+def _reading(told: Array, fields: Array, i: int, value: np.float32) -> Reading:
+    mark = fields[MARKS] + 2 * i
+    flag = np.int64(told[mark]) + (np.int64(told[mark + 1]) << 8)
     if not np.isfinite(value):
         # Nothing in its column says so, and still: what is absent or beyond float32 is no value.
         flag |= _ABSENT
-    variable = np.int64(columns.variables[i])
+    variable = np.int64(told[fields[VARIABLES] + i])
     if variable >= MANY:
         variable = np.int64(ANY_VARIABLE)
-    return Reading(at, _int64(columns.ids, i), _int64(columns.versions, i), value, flag, variable)  # type: ignore[arg-type]  # the compiler knows but one integer
+    identity, version = _int64(told, fields[IDS] + 8 * i), _int64(told, fields[VERSIONS] + 8 * i)
+    return Reading(fields[MEASURED], identity, version, value, flag, variable)  # type: ignore[arg-type]  # the compiler knows but one integer
 
 
 @compiled
-def _int64(column: bytes, place: int) -> int:
+def _int64(told: Array, place: int) -> int:
     """Read a little-endian number of eight bytes."""
     number = np.int64(0)
     for byte in range(7, -1, -1):
-        number = number << 8 | np.int64(column[8 * place + byte])
+        number = number << 8 | np.int64(told[place + byte])
     return number  # type: ignore[return-value]  # as above
 
 
 @compiled
-def _put(store: Store, slot: int, new: Reading) -> tuple[int, int]:
-    if store.known[slot, LAST_AT, new.variable] >= new.at:
+def _put(sheet: Sheet, new: Reading) -> tuple[int, int]:
+    if sheet.known[LAST_AT, new.variable] >= new.at:
         return TOO_LATE, UNREVISED
-    numbers, marks = store.numbers, store.marks
-    first, own = store.place[slot, FIRST], NONE
-    for row in range(first, first + store.place[slot, ROWS]):
+    numbers, marks = sheet.numbers, sheet.marks
+    own = NONE
+    for row in range(sheet.state[ROWS]):
         if numbers[row, ID] == new.id:
             of = marks[row, VARIABLE]
             if of == ANY_VARIABLE and numbers[row, VERSION] >= new.version:
@@ -162,79 +151,78 @@ def _put(store: Store, slot: int, new: Reading) -> tuple[int, int]:
             if of == new.variable:
                 own = row
     if own != NONE:
-        return _revise(store, slot, own, new)
-    _append(store, slot, new, new.flag)
+        return _revise(sheet, own, new)
+    _append(sheet, new, new.flag)
     return (UNUSABLE if new.flag & KEPT_OUT else NEW), UNREVISED
 
 
 @compiled
-def _revise(store: Store, slot: int, row: int, new: Reading) -> tuple[int, int]:
-    old, was_at = store.values[row], store.numbers[row, AT]
-    if new.version < store.numbers[row, VERSION]:
+def _revise(sheet: Sheet, row: int, new: Reading) -> tuple[int, int]:
+    old, was_at = sheet.values[row], sheet.numbers[row, AT]
+    if new.version < sheet.numbers[row, VERSION]:
         return STALE, UNREVISED
-    if new.version == store.numbers[row, VERSION]:
-        if store.marks[row, FLAGS] & RETRACTED:
+    if new.version == sheet.numbers[row, VERSION]:
+        if sheet.marks[row, FLAGS] & RETRACTED:
             return STALE, UNREVISED
         same = old == new.value or (np.isnan(old) and np.isnan(new.value))
         return (DUPLICATE if same and was_at == new.at else CONFLICT), UNREVISED
-    _write(store, row, new, new.flag)
-    settle(store, slot, row)
+    _write(sheet, row, new, new.flag)
+    settle(sheet, row)
     return REVISED, was_at
 
 
 @compiled
-def _retract(store: Store, slot: int, gone: Reading) -> tuple[int, int]:
-    numbers, marks = store.numbers, store.marks
-    first = store.place[slot, FIRST]
+def _retract(sheet: Sheet, gone: Reading) -> tuple[int, int]:
+    numbers, marks = sheet.numbers, sheet.marks
     done, revised_at, covered = 0, UNREVISED, False
-    for row in range(first, first + store.place[slot, ROWS]):
+    for row in range(sheet.state[ROWS]):
         if numbers[row, ID] == gone.id:
             of = np.int64(marks[row, VARIABLE])
             if gone.variable in (of, ANY_VARIABLE):
-                effect, was_at = _take_back(store, row, gone.version)
+                effect, was_at = _take_back(sheet, row, gone.version)
                 done |= effect
                 revised_at = min(revised_at, was_at)
             if of in (gone.variable, ANY_VARIABLE):
                 covered |= numbers[row, VERSION] >= gone.version
-    if not covered and _is_past(store, slot, gone):
+    if not covered and _is_past(sheet, gone):
         return done or TOO_LATE, revised_at
     if not covered:
-        _append(store, slot, gone, gone.flag & ~_ABSENT | RETRACTED)
+        _append(sheet, gone, gone.flag & ~_ABSENT | RETRACTED)
     return done or STALE, revised_at
 
 
 @compiled
-def _is_past(store: Store, slot: int, gone: Reading) -> bool:
+def _is_past(sheet: Sheet, gone: Reading) -> bool:
     """Tell whether a value of that time would be folded already."""
-    if gone.at // MICROSECONDS_PER_HOUR < oldest_hour(store.place[slot]):
+    if gone.at // MICROSECONDS_PER_HOUR < oldest_hour(sheet):
         return True
-    return gone.variable != ANY_VARIABLE and store.known[slot, LAST_AT, gone.variable] >= gone.at
+    return gone.variable != ANY_VARIABLE and sheet.known[LAST_AT, gone.variable] >= gone.at
 
 
 @compiled
-def _take_back(store: Store, row: int, version: int) -> tuple[int, int]:
-    if version < store.numbers[row, VERSION]:
+def _take_back(sheet: Sheet, row: int, version: int) -> tuple[int, int]:
+    if version < sheet.numbers[row, VERSION]:
         return STALE, UNREVISED
-    before = store.marks[row, FLAGS] & RETRACTED
-    same = version == store.numbers[row, VERSION]
-    store.numbers[row, VERSION] = version
-    store.marks[row, FLAGS] |= RETRACTED
+    before = sheet.marks[row, FLAGS] & RETRACTED
+    same = version == sheet.numbers[row, VERSION]
+    sheet.numbers[row, VERSION] = version
+    sheet.marks[row, FLAGS] |= RETRACTED
     if before:
         return (DUPLICATE if same else STALE), UNREVISED
-    return REVISED, store.numbers[row, AT]
+    return REVISED, sheet.numbers[row, AT]
 
 
 @compiled
-def _append(store: Store, slot: int, new: Reading, flag: int) -> None:
-    row = store.place[slot, FIRST] + store.place[slot, ROWS]
-    _write(store, row, new, flag)
-    store.place[slot, ROWS] += 1
-    settle(store, slot, row)
+def _append(sheet: Sheet, new: Reading, flag: int) -> None:
+    row = sheet.state[ROWS]
+    _write(sheet, row, new, flag)
+    sheet.state[ROWS] += 1
+    settle(sheet, row)
 
 
 @compiled
-def _write(store: Store, row: int, new: Reading, flag: int) -> None:
-    numbers, marks = store.numbers, store.marks
+def _write(sheet: Sheet, row: int, new: Reading, flag: int) -> None:
+    numbers, marks = sheet.numbers, sheet.marks
     numbers[row, AT], numbers[row, ID], numbers[row, VERSION] = new.at, new.id, new.version
-    store.values[row] = new.value
+    sheet.values[row] = new.value
     marks[row, FLAGS], marks[row, VARIABLE] = flag, new.variable

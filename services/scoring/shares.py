@@ -12,7 +12,6 @@ from services.scoring.abstention import causes
 from services.scoring.columns import Columns, Fact, columns_of
 from services.scoring.crew import Crew, Engine, Floats
 from services.scoring.entries import QUIET, Entry, Note, Verdicts
-from services.scoring.history import History
 
 NONE: Final = -1
 NO_ROWS: Floats = np.empty((0, len(FEATURES)), np.float32)
@@ -21,7 +20,10 @@ Places = npt.NDArray[np.int64]
 
 
 class Run:
-    """Records that were applied one after the other, in the order of the log."""
+    """Records that were applied one after the other, in the order of the log.
+
+    `rows` are the features of those that are due for a score, in order.
+    """
 
     def __init__(self, size: int) -> None:
         """Begin.
@@ -32,24 +34,19 @@ class Run:
         self.offsets: list[int] = []
         self.facts: list[Fact] = []
         self.notes: dict[int, Note] = {}
-        self._rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
+        self.rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
 
     def add(self, offset: int, fact: Fact, note: Note = QUIET) -> None:
         """Take what became of a record, the next one."""
         if note is not QUIET:
             self.notes[len(self.facts)] = note
+        self._size += fact.row != NONE
         self.offsets.append(offset)
         self.facts.append(fact)
 
-    def take(self, history: History) -> int:
-        """Keep what a score may see of a patient, and give the row."""
-        row, self._size = self._size, self._size + 1
-        history.write_features(self._rows[row])
-        return row
-
     def features(self, rows: Places) -> Floats:
         """Give the features of some of the rows, (N, len(FEATURES)); they rise."""
-        return self._rows[: self._size] if len(rows) == self._size else self._rows[rows]
+        return self.rows[: self._size] if len(rows) == self._size else self.rows[rows]
 
     def columns(self) -> Columns:
         """Give all facts as columns."""

@@ -1,145 +1,238 @@
-"""The arrays in which all patients of a partition are kept: a slot and a run of rows for each."""
+"""The arrays in which all patients of a partition are kept: a slot for each, a chain of blocks."""
 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.features import CELLS
-from services.scoring.summary import MANY, NEVER, empty_cells
+from services.core.compiled import compiled
+from services.core.events import PSEUDONYM_BYTES
+from services.scoring.packing import (
+    COUNTS,
+    MOST_BYTES,
+    READING_BYTES,
+    READINGS,
+    SIZE,
+    pack,
+    unpack,
+)
+from services.scoring.sheet import HEAD, NONE, Sheet, sheet_for, wipe
+from services.scoring.summary import NEVER
 
-AT, ID, VERSION = range(3)
-"""Columns of a reading's numbers; the id is read as a signed number."""
-FLAGS, VARIABLE = range(2)
-"""Columns of a reading's marks."""
-FIRST, ROOM, ROWS, HEAD, HOURLY = range(5)
-"""Of a slot: its first row, how many it has room for, how many it has; the newest measured_at;
-its place among the cells, NONE without."""
-NONE: Final = -1
+BLOCK_BYTES: Final = 256
+"""Of a patient's last block half is empty, on average."""
+WORDS: Final = BLOCK_BYTES // 8
 FIRST_SLOTS: Final = 64
+FIRST_BLOCKS: Final = 256
 FIRST_ROWS: Final = 1024
-ROOMS: Final = tuple(int(16 * 1.5**step) for step in range(16))
-"""So many rows a patient can have room for: a third of it is empty at most."""
+FREE, MANY_FREE = range(2)
+"""The first of the free blocks, and how many there are."""
+UNMET, UNTOLD, HERE, GONE = range(4)
+"""Of a patient's encounter: there is none; nobody told of its stay; it goes on; it is over."""
 
 Array = npt.NDArray[Any]
 
 
 class Store(NamedTuple):
-    """Arrays of S slots, N rows of readings, C patients' hours, V variables.
+    """Arrays of S slots and B blocks.
 
     Attributes:
-        numbers: (N, 3) int64: AT, ID, VERSION.
-        values: (N,) float32.
-        marks: (N, 2) uint16: FLAGS, VARIABLE.
-        place: (S, 5) int64: FIRST, ROOM, ROWS, HEAD, HOURLY.
-        last: (S, V) float32: last values of the past.
-        known: (S, 2, V) int64: what else the past knows of a variable.
-        cells: (C, *CELLS) float32: the past by hours, of those who have any.
+        blocks: (B, WORDS) int64: rows of patients, cut into blocks.
+        after: (B,) int32: the block that goes on, NONE at the end.
+        free: (2,) int64: FREE, MANY_FREE.
+        first: (S,) int32: the block in which the row begins, NONE of whom nothing was measured.
+        head: (S,) int64: the newest measured_at, µs.
+        heard_at: (S,) int64: the latest received_at, µs.
+        encounter: (S, 16) uint8.
+        stays: (S,) int8: UNMET, UNTOLD, HERE or GONE.
         person: (S, 2) float32: age in years and sex (0 female, 1 male), NaN is unknown.
     """
 
-    numbers: Array
-    values: Array
-    marks: Array
-    place: Array
-    last: Array
-    known: Array
-    cells: Array
+    blocks: Array
+    after: Array
+    free: Array
+    first: Array
+    head: Array
+    heard_at: Array
+    encounter: Array
+    stays: Array
     person: Array
 
 
 class Slots:
-    """Gives slots and rows away, and takes them back."""
+    """Gives slots and blocks away, and takes them back."""
 
     def __init__(self) -> None:
+        self.sheet = sheet_for(FIRST_ROWS, _bytes_of(FIRST_ROWS))
         self.store = Store(
-            numbers=np.empty((FIRST_ROWS, 3), np.int64),
-            values=np.empty(FIRST_ROWS, np.float32),
-            marks=np.empty((FIRST_ROWS, 2), np.uint16),
-            place=np.empty((0, 5), np.int64),
-            last=np.empty((0, MANY), np.float32),
-            known=np.empty((0, 2, MANY), np.int64),
-            cells=np.empty((0, *CELLS), np.float32),
+            blocks=np.empty((0, WORDS), np.int64),
+            after=np.empty(0, np.int32),
+            free=np.array([NONE, 0]),
+            first=np.empty(0, np.int32),
+            head=np.empty(0, np.int64),
+            heard_at=np.empty(0, np.int64),
+            encounter=np.empty((0, PSEUDONYM_BYTES), np.uint8),
+            stays=np.empty(0, np.int8),
             person=np.empty((0, 2), np.float32),
         )
         self._free: list[int] = []
-        self._free_cells: list[int] = []
-        self._free_rows: dict[int, list[int]] = {}
-        self._end = 0  # of the rows that were ever given away
 
     def take(self) -> int:
         """Give a slot of which nothing is known."""
         if not self._free:
-            before = len(self.store.place)
-            self._more("place", "last", "known", "person", least=FIRST_SLOTS)
-            self._free = list(range(len(self.store.place) - 1, before - 1, -1))
-        slot = self._free.pop()
-        self.store.place[slot] = 0, 0, 0, NEVER, NONE
-        self.store.person[slot] = np.nan
-        self.clear(slot)
+            before = len(self.store.first)
+            self._more(*Store._fields[3:], least=FIRST_SLOTS)
+            self._free = list(range(len(self.store.first) - 1, before - 1, -1))
+        slot, store = self._free.pop(), self.store
+        store.first[slot], store.head[slot], store.heard_at[slot] = NONE, NEVER, NEVER
+        store.stays[slot], store.person[slot] = UNMET, np.nan
         return slot
 
     def give_back(self, slot: int) -> None:
-        """Let another patient have the slot and its rows."""
+        """Let another patient have the slot and its blocks."""
         self.clear(slot)
-        self._let_go(slot)
         self._free.append(slot)
 
     def clear(self, slot: int) -> None:
         """Forget all that was measured."""
-        place = self.store.place[slot]
-        if place[HOURLY] != NONE:
-            self._free_cells.append(int(place[HOURLY]))
-        place[ROWS:] = 0, NEVER, NONE
-        self.store.last[slot] = np.nan
-        self.store.known[slot] = [[NEVER], [0]]
-
-    def identify(self, slot: int, *, age: float, sex: float) -> None:
-        """Set age (years) and sex (0 female, 1 male); NaN is unknown."""
-        self.store.person[slot] = age, sex
+        release(self.store, self.store.first[slot])
+        self.store.first[slot], self.store.head[slot] = NONE, NEVER
 
     def make_room(self, slot: int, more: int) -> None:
-        """Let the slot have so many rows more; those it has move."""
-        wanted = int(self.store.place[slot, ROWS]) + more
-        room = next((room for room in ROOMS if room >= wanted), wanted)
-        first = self._rows_for(room)
-        place = self.store.place[slot]
-        old, many = int(place[FIRST]), int(place[ROWS])
-        for column in self.store[:3]:
-            column[first : first + many] = column[old : old + many]
-        self._let_go(slot)
-        place[FIRST], place[ROOM] = first, room
+        """See to it that the sheet can take the slot's readings and more, and so can blocks."""
+        many = int(self._header(slot)[READINGS]) + more
+        if many > len(self.sheet.values):
+            self.sheet = sheet_for(2 * many, _bytes_of(2 * many))
+        blocks = _bytes_of(many) // BLOCK_BYTES
+        if self.store.free[MANY_FREE] < blocks:
+            before = len(self.store.after)
+            self._more("blocks", "after", least=max(FIRST_BLOCKS, blocks))
+            thread(self.store, before)
 
-    def make_hours(self, slot: int) -> None:
-        """Let the slot's past have hours, all empty."""
-        if not self._free_cells:
-            before = len(self.store.cells)
-            self._more("cells", least=4)
-            self._free_cells = list(range(len(self.store.cells) - 1, before - 1, -1))
-        place = self._free_cells.pop()
-        empty_cells(self.store.cells[place])
-        self.store.place[slot, HOURLY] = place
+    def row(self, slot: int) -> bytes:
+        """Give the row of a patient, empty of whom nothing was measured."""
+        if self.store.first[slot] == NONE:
+            return b""
+        self.make_room(slot, 0)
+        fetch(self.store, slot, self.sheet)
+        return self.sheet.packed[: self._header(slot)[SIZE]].tobytes()
 
-    def _rows_for(self, room: int) -> int:
-        free = self._free_rows.get(room)
-        if free:
-            return free.pop()
-        first, self._end = self._end, self._end + room
-        while self._end > len(self.store.values):
-            self._more("numbers", "values", "marks", least=self._end - len(self.store.values))
-        return first
+    def fill(self, slot: int, head: int, row: bytes) -> None:
+        """Take a row that another slot gave; this one is empty."""
+        self.store.head[slot] = head
+        if not row:
+            return
+        counts = np.frombuffer(row, np.int32, COUNTS)
+        self.make_room(slot, int(counts[READINGS]))
+        self.sheet.packed[: len(row)] = np.frombuffer(row, np.uint8)
+        put_back(self.store, slot, self.sheet, len(row))
 
-    def _let_go(self, slot: int) -> None:
-        place = self.store.place[slot]
-        if place[ROOM]:
-            self._free_rows.setdefault(int(place[ROOM]), []).append(int(place[FIRST]))
-            place[ROOM] = 0
+    def _header(self, slot: int) -> Array:
+        first = self.store.first[slot]
+        if first == NONE:
+            return np.zeros(COUNTS, np.int32)
+        return self.store.blocks[first, : COUNTS // 2].view(np.int32)
 
     def _more(self, *names: str, least: int) -> None:
-        """Make arrays half as long again, at least."""
+        """Make arrays a quarter as long again, at least; what is not used yet costs no memory."""
         grown = {}
         for name in names:
             old = getattr(self.store, name)
-            room = np.empty((max(least, len(old) // 2), *old.shape[1:]), old.dtype)
-            grown[name] = np.concatenate([old, room])
+            grown[name] = np.empty(
+                (len(old) + max(least, len(old) // 4), *old.shape[1:]), old.dtype
+            )
+            grown[name][: len(old)] = old
         self.store = self.store._replace(**grown)
+
+
+def _bytes_of(readings: int) -> int:
+    """Give the most bytes that so many readings can take, in whole blocks."""
+    return -(-(MOST_BYTES + READING_BYTES * readings) // BLOCK_BYTES) * BLOCK_BYTES
+
+
+@compiled
+def lay_open(store: Store, slot: int, sheet: Sheet, more: int) -> bool:
+    """Lay a patient's readings on the sheet; False if it cannot take them and more."""
+    sheet.state[HEAD] = store.head[slot]
+    first = store.first[slot]
+    if first == NONE:
+        wipe(sheet)
+        return more <= len(sheet.values)
+    counts = store.blocks[first, : COUNTS // 2].view(np.int32)
+    if counts[READINGS] + more > len(sheet.values):
+        return False
+    fetch(store, slot, sheet)
+    unpack(sheet)
+    return True
+
+
+@compiled
+def lay_away(store: Store, slot: int, sheet: Sheet) -> bool:
+    """Keep what is on the sheet; False if there are too few blocks, and nothing was done."""
+    if not put_back(store, slot, sheet, pack(sheet)):
+        return False
+    store.head[slot] = sheet.state[HEAD]
+    return True
+
+
+@compiled
+def fetch(store: Store, slot: int, sheet: Sheet) -> None:
+    """Copy a patient's row to the sheet, which has room for it."""
+    words, at, block = sheet.packed.view(np.int64), 0, store.first[slot]
+    while block != NONE:
+        for word in range(WORDS):
+            words[at + word] = store.blocks[block, word]
+        at, block = at + WORDS, store.after[block]
+
+
+@compiled
+def put_back(store: Store, slot: int, sheet: Sheet, size: int) -> bool:
+    """Copy the row on the sheet to blocks; False if there are too few, and nothing was done."""
+    wanted = (size + BLOCK_BYTES - 1) // BLOCK_BYTES
+    many, block = 0, store.first[slot]
+    while block != NONE:
+        many, block = many + 1, store.after[block]
+    if wanted - many > store.free[MANY_FREE]:
+        return False
+    words, before, block = sheet.packed.view(np.int64), NONE, store.first[slot]
+    for number in range(wanted):
+        if block == NONE:
+            block = _another(store)
+            if before == NONE:
+                store.first[slot] = block
+            else:
+                store.after[before] = block
+        for word in range(WORDS):
+            store.blocks[block, word] = words[number * WORDS + word]
+        before, block = block, store.after[block]
+    release(store, block)
+    store.after[before] = NONE
+    return True
+
+
+@compiled
+def release(store: Store, block: int) -> None:
+    """Take back a block and those that follow it."""
+    while block != NONE:
+        following = store.after[block]
+        store.after[block] = store.free[FREE]
+        store.free[FREE] = block
+        store.free[MANY_FREE] += 1
+        block = following
+
+
+@compiled
+def thread(store: Store, start: int) -> None:
+    """Take in blocks that are new, from one on; the first of them is given away first."""
+    for block in range(len(store.after) - 1, start - 1, -1):
+        store.after[block] = NONE
+        release(store, block)
+
+
+@compiled
+def _another(store: Store) -> int:
+    block = store.free[FREE]
+    store.free[FREE] = store.after[block]
+    store.free[MANY_FREE] -= 1
+    store.after[block] = NONE
+    return int(block)

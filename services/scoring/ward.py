@@ -1,27 +1,35 @@
 """All patients of a partition: events change them, in order, and what changed is remembered."""
 
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from services.core.errors import Refusal
 from services.core.events import Cause, Disposition, Kind, Stay, Vitals
-from services.scoring.history import History
-from services.scoring.patients import OPEN, SILENCE, Patient, synthetic_encounter
+from services.scoring.history import FULL, SILENCE, STRANGE, History, Measurements, follow
+from services.scoring.message import KIND, ODD, READINGS, Messages
+from services.scoring.patients import OPEN, Patient, synthetic_encounter
 from services.scoring.readings import (
+    BEHIND,
     CONFLICT,
     DUPLICATE,
     NEW,
     REVISED,
     TOO_LATE,
+    UNHEARD_OF,
     UNREVISED,
     UNUSABLE,
 )
+from services.scoring.sheet import NONE
 from services.scoring.slots import Slots
 from services.scoring.summary import NEVER
 
 # To look an enum's member up takes longer than most of what is done to an event.
-PATIENT, ENCOUNTER, RETRACTION, OBSERVATION = (
-    *(Kind.PATIENT, Kind.ENCOUNTER, Kind.RETRACTION, Kind.OBSERVATION),
-)
-SCORED, IN_ORDER, LATE = Disposition.SCORED, Cause.NONE, Cause.LATE
+PATIENT, ENCOUNTER, OBSERVATION = Kind.PATIENT, Kind.ENCOUNTER, Kind.OBSERVATION
+SCORED: Final = Disposition.SCORED
 NOTHING: Final = (Disposition.STATE_ONLY, Cause.NOTHING_CHANGED)
 
 
@@ -33,12 +41,21 @@ class Applied(NamedTuple):
         cause: why not, or what was special.
         revised_at: when the oldest value that changed or was taken back had been measured, µs.
         ended: whether the encounter of before is over now, and its alert with it.
+        head: the newest measured_at after it, µs; NEVER where nothing was measured.
+        row: its place among the rows of features; NONE without.
     """
 
     disposition: Disposition
     cause: Cause = Cause.NONE
     revised_at: int | None = None
     ended: bool = False
+    head: int = NEVER
+    row: int = NONE
+
+
+UNTOUCHED: Final = Applied(Disposition.STATE_ONLY)
+"""What concerns no patient does."""
+Floats = npt.NDArray[np.float32]
 
 
 class Ward:
@@ -72,12 +89,80 @@ class Ward:
         patient = self.patients.get(event.pseudonym)
         if patient is None:
             patient = self.patients[event.pseudonym] = Patient(History(self.slots))
-        patient.heard_at = max(patient.heard_at, event.received_at)
+        patient.history.hear(event.received_at)
         if event.kind is PATIENT:
-            return self._identify(patient, event)
-        if event.kind is ENCOUNTER:
-            return self._admit(patient, event)
-        return self._measure(patient, event)
+            applied = self._identify(patient, event)
+        elif event.kind is ENCOUNTER:
+            applied = self._admit(patient, event)
+        else:
+            applied = self._measure(patient, event)
+        return applied._replace(head=patient.history.head)
+
+    def follow(self, messages: Messages, rows: Floats) -> Iterator[Applied]:
+        """Let messages change their patients in order; what `apply` does, run by run.
+
+        When what a message did is given, nothing but measurements of those that follow has
+        happened: who and where its patient is, and in which encounter, is as of it.
+
+        Args:
+            messages: refusals and ticks among them are UNTOUCHED.
+            rows: (M, len(FEATURES)) float32: features of those that are SCORED are written into
+                its rows, in order; none are where M is 0, else M is enough.
+        """
+        events, slots = messages.events, self._slots_of(messages)
+        done = np.empty((len(events), 4), np.int64)
+        told, start, taken = np.frombuffer(messages.told, np.uint8), 0, 0
+        these = Measurements(told, messages.fields, slots, done)
+        while start < len(events):
+            end, taken, why = follow(self.slots.store, self.slots.sheet, these, rows, start, taken)
+            yield from self._followed(events[start:end], done[start:end])
+            start = end
+            if why == FULL:
+                self.slots.make_room(int(slots[end]), int(messages.fields[end, READINGS]))
+            elif why == STRANGE and not self._knows_now(events[end], slots, end):
+                applied = self._meet(events[end], rows, taken)
+                taken += applied.row != NONE
+                start += 1
+                yield applied
+
+    def _slots_of(self, messages: Messages) -> npt.NDArray[np.int64]:
+        known, kinds = self.patients.get, messages.fields[:, KIND].tolist()
+        found = [
+            patient.history.slot
+            if kind != ODD and (patient := known(event.pseudonym)) is not None  # type: ignore[union-attr]  # a refusal is odd
+            else NONE
+            for event, kind in zip(messages.events, kinds, strict=True)
+        ]
+        return np.array(found, np.int64)
+
+    def _knows_now(
+        self, event: Vitals | Refusal, slots: npt.NDArray[np.int64], place: int
+    ) -> bool:
+        """Tell whether somebody heard of the patient since the slots were looked up."""
+        if slots[place] != NONE or isinstance(event, Refusal):
+            return False
+        patient = self.patients.get(event.pseudonym)
+        slots[place] = NONE if patient is None else patient.history.slot
+        return patient is not None
+
+    def _followed(
+        self, events: Sequence[Vitals | Refusal], done: npt.NDArray[np.int64]
+    ) -> Iterator[Applied]:
+        self._changed |= dict.fromkeys(event.pseudonym for event in events)  # type: ignore[union-attr]  # measurements
+        for did, revised_at, head, row in done.tolist():
+            disposition, cause = _judge(did)
+            revised = None if revised_at == UNREVISED else revised_at
+            yield Applied(disposition, cause, revised, False, head, row)  # noqa: FBT003 - five a million times
+
+    def _meet(self, event: Vitals | Refusal, rows: Floats, taken: int) -> Applied:
+        """Let a message change its patient that is no measurement of an encounter that goes on."""
+        if isinstance(event, Refusal) or not event.pseudonym:
+            return UNTOUCHED
+        applied = self.apply(event)
+        if applied.disposition is not SCORED or not len(rows):
+            return applied
+        self.patients[event.pseudonym].history.write_features(rows[taken])
+        return applied._replace(row=taken)
 
     def evict(self, watermark: int) -> list[bytes]:
         """Forget patients of whom nothing can matter any more, and name them."""
@@ -118,13 +203,8 @@ class Ward:
         moved = entering != patient.encounter
         if moved:
             patient.enter(entering)
-        history = patient.history
-        head = history.head
-        if event.kind is RETRACTION:
-            done, revised_at = history.retract(event)
-        else:
-            done, revised_at = history.put(event)
-        disposition, cause = _judge(done, event, head)
+        did, revised_at = patient.history.measure(event)
+        disposition, cause = _judge(did)
         return Applied(disposition, cause, None if revised_at == UNREVISED else revised_at, moved)
 
 
@@ -159,16 +239,18 @@ def _began_before(stay: Stay, other: Stay | None) -> bool:
     return stay.admitted_at < other.admitted_at
 
 
-def _judge(done: int, event: Vitals, head: int) -> tuple[Disposition, Cause]:
+@cache
+def _judge(did: int) -> tuple[Disposition, Cause]:
     """Say what becomes of an event, from what its readings did."""
-    if done & (NEW | REVISED):
-        return SCORED, LATE if event.measured_at < head else IN_ORDER
-    if done & UNUSABLE or (event.variables and not done):
+    behind, did = did & BEHIND, did & ~BEHIND
+    if did & (NEW | REVISED):
+        return SCORED, Cause.LATE if behind else Cause.NONE
+    if did & (UNUSABLE | UNHEARD_OF):
         return Disposition.ABSTAINED, Cause.UNUSABLE
-    if done & CONFLICT:
+    if did & CONFLICT:
         return Disposition.CONFLICT, Cause.NONE
-    if done == DUPLICATE:
+    if did == DUPLICATE:
         return Disposition.DUPLICATE, Cause.NONE
-    if done & TOO_LATE:
+    if did & TOO_LATE:
         return Disposition.STATE_ONLY, Cause.TOO_LATE
     return NOTHING

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from services.core.events import PSEUDONYM_BYTES, Disposition, Kind, Vitals, packed
+from services.core.events import PSEUDONYM_BYTES, Kind, Vitals, packed
 from services.core.features import FEATURES
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
@@ -41,13 +41,15 @@ internal_count=2
 def warm(codec: Codec) -> None:
     """Let somebody who does not exist be measured so often that every loop is needed."""
     wire, ward = Wire(codec), Ward()
-    events = [wire.event(codec.encode(event)) for event in _events()]
-    for event in events:
-        ward.apply(event)
-    columns_of(range(len(events)), [Fact(event, Disposition.SCORED) for event in events])
-    row = np.empty(len(FEATURES), np.float32)
-    ward.patients[NOBODY].history.write_features(row)
-    Shapley(read_trees(STUMP)).added(row[None])
+    rows = np.empty((MOST_RAW + 2, len(FEATURES)), np.float32)
+    messages = wire.events([codec.encode(event) for event in _events()])
+    dispositions = [did.disposition for did in ward.follow(messages, rows)]
+    events = [event for event in messages.events if isinstance(event, Vitals)]
+    columns_of(range(len(events)), [*map(Fact, events, dispositions)])
+    patient = ward.patients[NOBODY]
+    patient.history.write_features(rows[0])
+    ward.load(NOBODY, patient.whole(0))
+    Shapley(read_trees(STUMP)).added(rows[:1])
 
 
 def _events() -> Iterator[Vitals]:

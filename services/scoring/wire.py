@@ -4,7 +4,9 @@ A record of today's schema that tells an observation or a retraction, and has no
 it, is read here, by a compiled loop; every other one by the codec, which says what is wrong.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +15,31 @@ from services.core.compiled import compiled
 from services.core.errors import Reason, Refusal
 from services.core.events import PSEUDONYM_BYTES, Kind, Vitals
 from services.runtime.codec import HEADER_BYTES, MAX_BYTES, Codec
+from services.scoring.message import (
+    FIELDS,
+    HEARD,
+    KIND,
+    KINDS,
+    MARKS,
+    MEASURED,
+    NAMED,
+    OBSERVATION,
+    ODD,
+    READINGS,
+    RETRACTION,
+    VALUES,
+    VARIABLES,
+    WHERE,
+    WHO,
+    Messages,
+)
 
 FARTHEST: Final = 62_135_596_800_000_000
 """The year 1, and as far the other way, µs: no calendar of ours begins before it."""
-_KINDS: Final = tuple(Kind)
-_OBSERVATION, _RETRACTION = _KINDS.index(Kind.OBSERVATION), _KINDS.index(Kind.RETRACTION)
-_ODD: Final = -1
+_NOWHERE: Final = -1
 _LONGEST: Final = 56  # bits of a number that can be read without a thought of overflow
-_PLACES: Final = 13
 
-Places = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 
 
 class Wire:
@@ -30,41 +47,64 @@ class Wire:
 
     def __init__(self, codec: Codec) -> None:
         self._codec, self._header = codec, codec.header_of(Vitals)
-        self._places: Places = np.zeros(_PLACES, np.int64)
 
     def event(self, record: bytes) -> Vitals:
-        """Give what a record tells; of a measurement only what scoring asks of it.
-
-        Of a measurement source, ingest id, place among the raw records, entries, codes, units,
-        devices and terminology are left empty.
+        """Give what a record tells, see `events`.
 
         Raises:
             Refusal: it is no event, or not a sound one.
             Stop: its schema is not known here.
         """
-        if record[:HEADER_BYTES] != self._header or len(record) > MAX_BYTES:
+        [event] = self.events([record]).events
+        if isinstance(event, Refusal):
+            raise event
+        return event
+
+    def events(self, records: Sequence[bytes]) -> Messages:
+        """Give what records tell; of a measurement only what scoring asks of it.
+
+        Of a measurement source, ingest id, place among the raw records, entries, codes, units,
+        devices and terminology are left empty.
+
+        Raises:
+            Stop: a schema is not known here.
+        """
+        told, fields = b"".join(records), np.empty((len(records), FIELDS), np.int64)
+        ends = np.array([0, *accumulate(map(len, records))])
+        _read(np.frombuffer(told, np.uint8), ends, self._header, fields)
+        events = [
+            _measurement(told, places) if places[KIND] != ODD else self._by_codec(record)
+            for record, places in zip(records, fields.tolist(), strict=True)
+        ]
+        return Messages(events, told, fields)
+
+    def _by_codec(self, record: bytes) -> Vitals | Refusal:
+        try:
             return _sound(self._codec.decode(record, Vitals))
-        if not _places_in(record, self._places):
-            return _sound(self._codec.decode(record, Vitals))
-        kind, who, stay, named, at, heard, accepted, many, *columns = self._places.tolist()
-        variables, values, flags, ids, versions = columns
-        return Vitals(
-            kind=_KINDS[kind],
-            source="",
-            pseudonym=record[who : who + PSEUDONYM_BYTES],
-            encounter=record[stay : stay + named],
-            measured_at=at,
-            received_at=heard,
-            accepted_at=accepted,
-            ingest_id="",
-            raw_partition=0,
-            raw_offset=0,
-            variables=record[variables : variables + many],
-            values=record[values : values + 8 * many],
-            flags=record[flags : flags + 2 * many],
-            ids=record[ids : ids + 8 * many],
-            versions=record[versions : versions + 8 * many],
-        )
+        except Refusal as refusal:
+            return refusal
+
+
+def _measurement(told: bytes, fields: list[int]) -> Vitals:
+    kind, who, where, named, at, heard, accepted, many, *columns = fields
+    variables, values, flags, ids, versions = columns
+    return Vitals(
+        kind=KINDS[kind],
+        source="",
+        pseudonym=told[who : who + PSEUDONYM_BYTES],
+        encounter=told[where : where + named],
+        measured_at=at,
+        received_at=heard,
+        accepted_at=accepted,
+        ingest_id="",
+        raw_partition=0,
+        raw_offset=0,
+        variables=told[variables : variables + many],
+        values=told[values : values + 8 * many],
+        flags=told[flags : flags + 2 * many],
+        ids=told[ids : ids + 8 * many],
+        versions=told[versions : versions + 8 * many],
+    )
 
 
 def _sound(event: Vitals) -> Vitals:
@@ -87,46 +127,55 @@ def _sound(event: Vitals) -> Vitals:
 
 
 @compiled
-def _places_in(record: bytes, places: Places) -> bool:  # noqa: C901, PLR0911 - field by field
-    """Find the fields of a sound measurement; False of anything else.
+def _read(told: Array, ends: Array, header: bytes, fields: Array) -> None:
+    """Find the fields of each record of today's schema that is a sound measurement."""
+    for i in range(len(fields)):
+        record = told[ends[i] : ends[i + 1]]
+        ours = len(header) <= len(record) <= MAX_BYTES
+        for place in range(len(header) if ours else 0):
+            ours &= record[place] == header[place]
+        if ours and _places_in(record, fields[i]):
+            fields[i, WHO : WHERE + 1] += ends[i]
+            fields[i, VARIABLES:] += ends[i]
+        else:
+            fields[i, KIND] = ODD
+
+
+@compiled
+def _places_in(record: Array, fields: Array) -> bool:  # noqa: C901, PLR0911 - field by field
+    """Find the fields of a sound measurement (see `message`); False of anything else.
 
     Avro's binary encoding, in the order of schemas/events/Vitals.avsc.
-
-    Args:
-        record: of today's schema.
-        places: (13,) is filled in: kind, where the pseudonym and the encounter begin, length of
-            the encounter, measured_at, received_at, accepted_at, number of readings, and where
-            variables, values, flags, ids and versions begin.
     """
     kind, at = _number(record, HEADER_BYTES)
-    if kind not in (_OBSERVATION, _RETRACTION):
+    if kind not in (OBSERVATION, RETRACTION):
         return False
-    places[0] = kind
+    fields[KIND] = kind
     at = _past_text(record, at)  # source
     length, at = _number(record, at)
     if length != PSEUDONYM_BYTES:
         return False
-    places[1], at = at, _forward(record, at, length)
+    fields[WHO], at = at, _forward(record, at, length)
     length, at = _number(record, at)
     if length not in (0, PSEUDONYM_BYTES):
         return False
-    places[2], places[3], at = at, length, _forward(record, at, length)
-    for place in range(4, 7):
-        places[place], at = _number(record, at)
-    if max(abs(places[4]), abs(places[5])) > FARTHEST:
+    fields[WHERE], fields[NAMED], at = at, length, _forward(record, at, length)
+    for place in range(MEASURED, READINGS):
+        fields[place], at = _number(record, at)
+    if max(abs(fields[MEASURED]), abs(fields[HEARD])) > FARTHEST:
         return False
     at = _past_text(record, at)  # ingest_id
     _, at = _number(record, at)  # raw_partition
     _, at = _number(record, at)  # raw_offset
     length, at = _number(record, at)  # entries
     at = _forward(record, at, length)
-    places[7], at = _number(record, at)
-    places[8], at = at, _forward(record, at, places[7])
-    for column in range(4):
+    fields[READINGS], at = _number(record, at)
+    fields[VARIABLES], at = at, _forward(record, at, fields[READINGS])
+    for column in range(VALUES, FIELDS):
         length, at = _number(record, at)
-        if length != places[7] * (2 if column == 1 else 8):
+        if length != fields[READINGS] * (2 if column == MARKS else 8):
             return False
-        places[9 + column], at = at, _forward(record, at, length)
+        fields[column], at = at, _forward(record, at, length)
     for _ in range(3):  # codes, units, devices
         at = _past_texts(record, at)
     for _ in range(2):  # demographics, stay: null
@@ -137,8 +186,8 @@ def _places_in(record: bytes, places: Places) -> bool:  # noqa: C901, PLR0911 - 
 
 
 @compiled
-def _number(record: bytes, at: int) -> tuple[int, int]:
-    """Give a zigzag number and where it ends; the place _ODD is passed on."""
+def _number(record: Array, at: int) -> tuple[int, int]:
+    """Give a zigzag number and where it ends; the place _NOWHERE is passed on."""
     found, shift = np.int64(0), 0
     while 0 <= at < len(record) and shift <= _LONGEST:
         byte = np.int64(record[at])
@@ -146,35 +195,35 @@ def _number(record: bytes, at: int) -> tuple[int, int]:
         shift, at = shift + 7, at + 1
         if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
             return (found >> 1) ^ -(found & 1), at  # type: ignore[return-value]  # the compiler knows but one integer
-    return 0, _ODD
+    return 0, _NOWHERE
 
 
 @compiled
-def _forward(record: bytes, at: int, length: int) -> int:
-    return at + length if at >= 0 and 0 <= length <= len(record) - at else _ODD
+def _forward(record: Array, at: int, length: int) -> int:
+    return at + length if at >= 0 and 0 <= length <= len(record) - at else _NOWHERE
 
 
 @compiled
-def _past_text(record: bytes, at: int) -> int:
+def _past_text(record: Array, at: int) -> int:
     """Give the end of a text that is ASCII, and so good UTF-8."""
     length, at = _number(record, at)
     end = _forward(record, at, length)
     for place in range(at, end):
         if record[place] >= 0x80:  # noqa: PLR2004 - above ASCII
-            return _ODD
+            return _NOWHERE
     return end
 
 
 @compiled
-def _past_texts(record: bytes, at: int) -> int:
+def _past_texts(record: Array, at: int) -> int:
     """Give the end of a list of texts."""
     while True:
         many, at = _number(record, at)
         if at < 0 or many < 0:
-            return _ODD
+            return _NOWHERE
         if many == 0:
             return at
         for _ in range(many):
             at = _past_text(record, at)
             if at < 0:
-                return _ODD
+                return _NOWHERE

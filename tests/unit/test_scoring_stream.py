@@ -35,6 +35,8 @@ from services.runtime.model import OnnxModel
 from services.runtime.ports import Output
 from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
+from services.scoring.packing import COUNTS
+from services.scoring.patients import Patient
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
 from services.training.source import Stays, read
@@ -315,7 +317,14 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
     run = replay(events, SCORE_ALL)
     alone = replay(events[-3:], SCORE_ALL)
     assert run.features[-1].tobytes() == alone.features[-1].tobytes()
-    assert len(run.task._ward.slots.store.place) == 64
+    assert len(run.task._ward.slots.store.first) == 64
+
+
+def variables_of(patient: Patient) -> NDArray[np.uint8]:
+    """Give the variable of each reading that is kept; its column is the last but one of a row."""
+    row = patient.history.row
+    readings, *_, known, _, size = np.frombuffer(row, np.int32, COUNTS)
+    return np.frombuffer(row, np.uint8)[size - known - readings : size - known]
 
 
 def minutely(minutes: int) -> list[Vitals]:
@@ -331,7 +340,7 @@ def minutely(minutes: int) -> list[Vitals]:
 def test_a_monitor_is_folded_into_hours_without_a_trace_in_the_features() -> None:
     events = minutely(40 * 60)
     run = replay(events, SCORE_ALL)
-    assert max(len(p.history.rows) for p in run.task._ward.patients.values()) <= 2 * 64
+    assert max(len(variables_of(p)) for p in run.task._ward.patients.values()) <= 2 * 64
     restored = Run(scorer(SCORE_ALL), rows=run.rows)
     probe = log([measured("p", START + 40 * HOUR, {"Temp": 37.0})], first=9000)
     assert restored.hand(probe).features.tobytes() == run.hand(probe).features[-1].tobytes()
@@ -350,7 +359,7 @@ def test_of_each_variable_the_newest_32_readings_can_still_be_corrected() -> Non
     for number, record in enumerate(records, 1):
         run.hand([record])
         (patient,) = run.task._ward.patients.values()
-        counts = np.bincount(patient.history.rows["variable"])[[0, 3]]
+        counts = np.bincount(variables_of(patient))[[0, 3]]
         assert min(number, 32) <= counts.min() <= counts.max() <= 64
 
 

@@ -11,7 +11,17 @@ from services.core import shapley
 from services.core.features import FEATURES, rows, scores
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
-from services.scoring import columns, folding, history, readings, summary, wire
+from services.scoring import (
+    columns,
+    folding,
+    history,
+    packing,
+    readings,
+    sheet,
+    slots,
+    summary,
+    wire,
+)
 from services.scoring.warm import warm
 
 MODULES: list[ModuleType] = [
@@ -19,7 +29,10 @@ MODULES: list[ModuleType] = [
     scores,
     folding,
     history,
+    packing,
     readings,
+    sheet,
+    slots,
     summary,
     wire,
     columns,
@@ -40,11 +53,15 @@ def test_after_warming_nothing_is_left_to_compile() -> None:
     warm(CODEC)
     before = compiled()
     assert {
-        "put",
-        "retract",
-        "fold_crowded",
+        "follow",
+        "measure",
+        "lay_open",
         "write_features",
-        "_places_in",
+        "fetch",
+        "put_back",
+        "release",
+        "thread",
+        "_read",
         "_add",
     } <= before.keys()
     Run().hand(log(ward_log(1)))

@@ -1,0 +1,197 @@
+"""A patient's readings and past as a row of bytes: in memory, and in the changelog.
+
+What readings that follow each other share stands there once. The bytes are a function of what is
+known and of nothing else. A header of COUNTS numbers, then columns, those of longer numbers first,
+so that each stands where its numbers may.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.compiled import compiled
+from services.core.features import CELLS
+from services.scoring.sheet import (
+    AT,
+    FLAGS,
+    HOURLY,
+    ID,
+    ROWS,
+    VARIABLE,
+    VERSION,
+    Sheet,
+    wipe,
+)
+from services.scoring.summary import HOURS, LAST_AT, MANY
+
+READINGS, IDS, TIMES, VERSIONS, MARKS, KNOWN, RINGS, SIZE = range(8)
+"""The header: how many readings, resources, times, versions, flags, variables of the past and
+rings of hours there are, and how many bytes."""
+COUNTS: Final = 8
+HEADER_BYTES: Final = 4 * COUNTS
+MOST_BYTES: Final = HEADER_BYTES + 17 * MANY + 4 * int(np.prod(CELLS))
+"""Of a row without readings."""
+READING_BYTES: Final = 3 * 8 + 4 + 2 + 1 + 1
+"""The most that a reading adds."""
+_NEW_ID, _NEW_TIME, _NEW_VERSION, _NEW_FLAGS = (1 << bit for bit in range(4))
+_CELLS: Final = int(np.prod(CELLS))
+
+Array = npt.NDArray[Any]
+
+
+def ids_in(row: bytes) -> bytes:
+    """Give the ids of the resources in a row; of an empty one none."""
+    many = np.frombuffer(row, np.int32, COUNTS)[IDS] if row else 0
+    return row[HEADER_BYTES : HEADER_BYTES + 8 * many]
+
+
+class _Parts(NamedTuple):
+    ids: Array
+    times: Array
+    versions: Array
+    last_at: Array
+    values: Array
+    last: Array
+    hours: Array
+    cells: Array
+    flags: Array
+    bits: Array  # what of a reading is not that of the one before
+    variables: Array
+    known: Array  # variables of the past
+
+
+@compiled
+def pack(sheet: Sheet) -> int:
+    """Write the row into `sheet.packed`, and give its length."""
+    counts = sheet.packed[:HEADER_BYTES].view(np.int32)
+    size = _count(sheet, counts)
+    parts = _parts(sheet.packed, counts)
+    numbers, marks = sheet.numbers, sheet.marks
+    identity = time = version = flag = 0
+    for row in range(sheet.state[ROWS]):
+        bits = _news(sheet, row)
+        if bits & _NEW_ID:
+            parts.ids[identity] = numbers[row, ID]
+            identity += 1
+        if bits & _NEW_TIME:
+            parts.times[time] = numbers[row, AT]
+            time += 1
+        if bits & _NEW_VERSION:
+            parts.versions[version] = numbers[row, VERSION]
+            version += 1
+        if bits & _NEW_FLAGS:
+            parts.flags[flag] = marks[row, FLAGS]
+            flag += 1
+        parts.values[row], parts.bits[row] = sheet.values[row], bits
+        parts.variables[row] = marks[row, VARIABLE]
+    _pack_past(sheet, parts)
+    return size
+
+
+@compiled
+def unpack(sheet: Sheet) -> None:
+    """Lay the row in `sheet.packed` open; the time of the newest reading is not in it."""
+    counts = sheet.packed[:HEADER_BYTES].view(np.int32)
+    parts = _parts(sheet.packed, counts)
+    numbers, marks = sheet.numbers, sheet.marks
+    identity = time = version = flag = -1
+    for row in range(counts[READINGS]):
+        bits = parts.bits[row]
+        identity += (bits & _NEW_ID) > 0
+        time += (bits & _NEW_TIME) > 0
+        version += (bits & _NEW_VERSION) > 0
+        flag += (bits & _NEW_FLAGS) > 0
+        numbers[row, AT], numbers[row, ID] = parts.times[time], parts.ids[identity]
+        numbers[row, VERSION], sheet.values[row] = parts.versions[version], parts.values[row]
+        marks[row, FLAGS], marks[row, VARIABLE] = parts.flags[flag], parts.variables[row]
+    wipe(sheet)
+    sheet.state[ROWS] = counts[READINGS]
+    for place in range(counts[KNOWN]):
+        variable = parts.known[place]
+        sheet.last[variable] = parts.last[place]
+        sheet.known[LAST_AT, variable] = parts.last_at[place]
+        sheet.known[HOURS, variable] = parts.hours[place]
+    if counts[RINGS]:
+        sheet.state[HOURLY] = 1
+        sheet.cells.reshape(_CELLS)[:] = parts.cells
+
+
+@compiled
+def _news(sheet: Sheet, row: int) -> int:
+    """Say what of a reading is not that of the one before."""
+    if row == 0:
+        return _NEW_ID | _NEW_TIME | _NEW_VERSION | _NEW_FLAGS
+    numbers, marks = sheet.numbers, sheet.marks
+    return int(
+        _NEW_ID * (numbers[row, ID] != numbers[row - 1, ID])
+        + _NEW_TIME * (numbers[row, AT] != numbers[row - 1, AT])
+        + _NEW_VERSION * (numbers[row, VERSION] != numbers[row - 1, VERSION])
+        + _NEW_FLAGS * (marks[row, FLAGS] != marks[row - 1, FLAGS])
+    )
+
+
+@compiled
+def _count(sheet: Sheet, counts: Array) -> int:
+    """Fill the header in, and give the length of the row."""
+    counts[:] = 0
+    counts[READINGS], counts[RINGS] = sheet.state[ROWS], sheet.state[HOURLY]
+    for row in range(sheet.state[ROWS]):
+        bits = _news(sheet, row)
+        counts[IDS] += (bits & _NEW_ID) > 0
+        counts[TIMES] += (bits & _NEW_TIME) > 0
+        counts[VERSIONS] += (bits & _NEW_VERSION) > 0
+        counts[MARKS] += (bits & _NEW_FLAGS) > 0
+    for variable in range(MANY):
+        counts[KNOWN] += sheet.known[HOURS, variable] > 0
+    longest = counts[IDS] + counts[TIMES] + counts[VERSIONS] + counts[KNOWN]
+    long = counts[READINGS] + 2 * counts[KNOWN] + _CELLS * counts[RINGS]
+    short = 2 * counts[MARKS] + 2 * counts[READINGS] + counts[KNOWN]
+    size = int(HEADER_BYTES + 8 * longest + 4 * long + short)
+    counts[SIZE] = size
+    return size
+
+
+@compiled
+def _pack_past(sheet: Sheet, parts: _Parts) -> None:
+    place = 0
+    for variable in range(MANY):
+        if sheet.known[HOURS, variable] > 0:
+            parts.known[place], parts.last[place] = variable, sheet.last[variable]
+            parts.last_at[place] = sheet.known[LAST_AT, variable]
+            parts.hours[place] = sheet.known[HOURS, variable]
+            place += 1
+    if sheet.state[HOURLY]:
+        parts.cells[:] = sheet.cells.reshape(_CELLS)
+
+
+@compiled
+def _parts(packed: Array, counts: Array) -> _Parts:
+    """Give the columns of a row, seen and not copied."""
+    many, known = np.int64(counts[READINGS]), np.int64(counts[KNOWN])
+    ids = HEADER_BYTES
+    times = ids + 8 * counts[IDS]
+    versions = times + 8 * counts[TIMES]
+    last_at = versions + 8 * counts[VERSIONS]
+    values = last_at + 8 * known
+    last = values + 4 * many
+    hours = last + 4 * known
+    cells = hours + 4 * known
+    flags = cells + 4 * _CELLS * counts[RINGS]
+    bits = flags + 2 * counts[MARKS]
+    variables = bits + many
+    of_past = variables + many
+    return _Parts(
+        packed[ids:times].view(np.int64),
+        packed[times:versions].view(np.int64),
+        packed[versions:last_at].view(np.int64),
+        packed[last_at:values].view(np.int64),
+        packed[values:last].view(np.float32),
+        packed[last:hours].view(np.float32),
+        packed[hours:cells].view(np.int32),
+        packed[cells:flags].view(np.float32),
+        packed[flags:bits].view(np.uint16),
+        packed[bits:variables],
+        packed[variables:of_past],
+        packed[of_past : of_past + known],
+    )

@@ -1,0 +1,70 @@
+"""One patient's readings laid open, in arrays that loops can walk; a partition has one sheet."""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.core.compiled import compiled
+from services.core.features import CELLS
+from services.scoring.summary import MANY, NEVER
+
+AT, ID, VERSION = range(3)
+"""Columns of a reading's numbers; the id is read as a signed number."""
+FLAGS, VARIABLE = range(2)
+"""Columns of a reading's marks."""
+ROWS, HEAD, HOURLY = range(3)
+"""Of the state: how many readings there are, the newest measured_at, whether the past has
+hours."""
+NONE: Final = -1
+
+Array = npt.NDArray[Any]
+
+
+class Sheet(NamedTuple):
+    """Room for N readings, and the past; V variables.
+
+    Readings stand in the order of (measured_at, id, variable), unusable and retracted ones too.
+
+    Attributes:
+        numbers: (N, 3) int64: AT, ID, VERSION.
+        values: (N,) float32.
+        marks: (N, 2) uint16: FLAGS, VARIABLE.
+        state: (3,) int64: ROWS, HEAD, HOURLY.
+        last: (V,) float32: last values of the past.
+        known: (2, V) int64: what else the past knows of a variable.
+        cells: (1, *CELLS) float32: the past by hours, where it has any.
+        packed: (P,) uint8: the same as the patient's row has it (see `packing`).
+    """
+
+    numbers: Array
+    values: Array
+    marks: Array
+    state: Array
+    last: Array
+    known: Array
+    cells: Array
+    packed: Array
+
+
+def sheet_for(rows: int, size: int) -> Sheet:
+    """Make a sheet with room for so many readings and so many bytes."""
+    return Sheet(
+        numbers=np.empty((rows, 3), np.int64),
+        values=np.empty(rows, np.float32),
+        marks=np.empty((rows, 2), np.uint16),
+        state=np.zeros(3, np.int64),
+        last=np.empty(MANY, np.float32),
+        known=np.empty((2, MANY), np.int64),
+        cells=np.empty((1, *CELLS), np.float32),
+        packed=np.empty(size // 8, np.int64).view(np.uint8),
+    )
+
+
+@compiled
+def wipe(sheet: Sheet) -> None:
+    """Say that nothing was measured."""
+    sheet.state[ROWS], sheet.state[HOURLY] = 0, 0
+    sheet.last[:] = np.nan
+    sheet.known[0] = NEVER
+    sheet.known[1] = 0

@@ -1,0 +1,243 @@
+"""`make bench NAME=state`: what a patient costs in memory, and what many patients cost an event.
+
+Patients are charted hourly, each variable in the share of hours in which the patients of
+PhysioNet 2019 have it: 168 readings in 24 h, nearly every one a resource of its own. They stayed
+for two days, so the past is full. Fifty are told to a ward, message by message; their rows of the
+changelog, under other names, are restored in a fresh process per size. Then each is charted on,
+through everything that a partition does with an event, in memory. No broker.
+"""
+
+import argparse
+import gc
+import hashlib
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from recovery import resident_kb
+from report import line
+
+from services.core.events import (
+    MICROSECONDS_PER_HOUR,
+    Demographics,
+    Kind,
+    Role,
+    Stay,
+    Vitals,
+    packed,
+)
+from services.local.home import REPO
+from services.runtime.codec import Codec
+from services.runtime.ports import Record
+from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.metrics import Metrics
+from services.scoring.__main__ import counting, engine
+from services.scoring.crew import Alone
+from services.scoring.outputs import VITALS
+from services.scoring.pipeline import Scorer, Scoring
+from services.scoring.ward import Ward
+from services.scoring.warm import warm
+
+CHARTED: Final = (
+    ("HR", 0.92, 78),
+    ("O2Sat", 0.88, 97.5),
+    ("Temp", 0.34, 36.8),
+    ("SBP", 0.85, 122),
+    ("MAP", 0.9, 84),
+    ("DBP", 0.52, 64),
+    ("Resp", 0.9, 16),
+    ("EtCO2", 0.0, 33),
+    ("BaseExcess", 0.1, 0),
+    ("HCO3", 0.08, 24.2),
+    ("FiO2", 0.14, 0.3),
+    ("pH", 0.11, 7.4),
+    ("PaCO2", 0.09, 40),
+    ("SaO2", 0.05, 97),
+    ("AST", 0.01, 30),
+    ("BUN", 0.08, 15),
+    ("Alkalinephos", 0.01, 70),
+    ("Calcium", 0.05, 8.9),
+    ("Chloride", 0.08, 104),
+    ("Creatinine", 0.07, 0.9),
+    ("Bilirubin_direct", 0.0, 0.2),
+    ("Glucose", 0.12, 118),
+    ("Lactate", 0.03, 1.2),
+    ("Magnesium", 0.08, 2),
+    ("Phosphate", 0.05, 3.4),
+    ("Potassium", 0.11, 4.1),
+    ("Bilirubin_total", 0.01, 0.6),
+    ("TroponinI", 0.0, 0.1),
+    ("Hct", 0.12, 34),
+    ("Hgb", 0.09, 11.5),
+    ("PTT", 0.05, 30),
+    ("WBC", 0.07, 8.5),
+    ("Fibrinogen", 0.01, 300),
+    ("Platelets", 0.07, 210),
+)
+"""Of each variable, the share of hours in which it was charted, and a healthy value."""
+SHARES: Final = np.array([share for _, share, _ in CHARTED])
+VALUES: Final = np.array([value for *_, value in CHARTED])
+PRESSURES: Final = (3, 5)
+"""Systolic and diastolic come in one resource."""
+START: Final = 1_767_254_400_000_000
+HOURS: Final = 48
+DISTINCT: Final = 50
+EVENTS: Final = 20_000
+BATCH: Final = 500
+KIB: Final = 1024
+MEMORY_KB, RESTORED_PER_10_S, SLOWER = 4.0, 100_000, 0.2
+
+
+def named(number: int) -> bytes:
+    """Name a patient or an encounter."""
+    return hashlib.sha256(number.to_bytes(8, "little", signed=True)).digest()[:16]
+
+
+def charted(who: int, hour: int) -> Vitals:
+    """Chart an hour of a patient: values with one decimal, at some time of that hour."""
+    random = np.random.default_rng([who, hour])
+    variables = np.flatnonzero(random.random(len(CHARTED)) < SHARES)
+    many = len(variables)
+    ids = random.integers(0, 1 << 63, many)
+    ids[np.isin(variables, PRESSURES)] = ids[:1].sum() + 1
+    at = START + hour * MICROSECONDS_PER_HOUR + int(random.integers(0, MICROSECONDS_PER_HOUR))
+    return Vitals(
+        kind=Kind.OBSERVATION,
+        source="west",
+        pseudonym=named(who),
+        encounter=named(-1 - who),
+        measured_at=at,
+        received_at=at,
+        accepted_at=at,
+        ingest_id="0" * 32,
+        raw_partition=0,
+        raw_offset=hour,
+        entries=packed(range(many), "<u2"),
+        variables=variables.astype("u1").tobytes(),
+        values=packed((VALUES[variables] * random.normal(1, 0.02, many)).round(1), "<f8"),
+        flags=packed([0] * many, "<u2"),
+        ids=packed(ids, "<u8"),
+        versions=packed([1] * many, "<i8"),
+        codes=["8867-4"] * many,
+        units=["/min"] * many,
+        devices=[""] * many,
+        terminology="2026.1",
+    )
+
+
+def told(who: int) -> Iterator[Vitals]:
+    """Tell of a patient who was admitted and stayed."""
+    first = charted(who, 0)
+    person = Demographics(age=20.0 + who, sex="female", race="white", language="en")
+    yield Vitals(**_without_readings(first, Kind.PATIENT), demographics=person)
+    stay = Stay(status="in-progress", unit="micu", admitted_at=first.measured_at)
+    yield Vitals(**_without_readings(first, Kind.ENCOUNTER), stay=stay)
+    yield from (charted(who, hour) for hour in range(HOURS))
+
+
+def _without_readings(event: Vitals, kind: Kind) -> dict[str, Any]:
+    names = ("source", "pseudonym", "encounter", "measured_at", "received_at", "accepted_at")
+    more = {name: getattr(event, name) for name in (*names, "ingest_id", "raw_partition")}
+    return more | {"kind": kind, "raw_offset": 0, "entries": b"\0\0"}
+
+
+def rows() -> list[bytes]:
+    """Give the rows of DISTINCT patients."""
+    ward = Ward()
+    for who in range(DISTINCT):
+        for event in told(who):
+            ward.apply(event)
+    return [patient.whole(0) for patient in ward.patients.values()]
+
+
+def going_on(codec: Codec, patients: int, events: int) -> Iterator[Record]:
+    """Chart patients on, one after the other, each in its own next hour."""
+    order = np.random.default_rng(1).permutation(patients)
+    for number in range(events):
+        who, round_ = int(order[number % patients]), number // patients
+        event = charted(who % DISTINCT, HOURS + round_)
+        names = {"pseudonym": named(who), "encounter": named(-1 - who % DISTINCT)}
+        value = codec.encode(Vitals(**({f: getattr(event, f) for f in _FIELDS} | names)))
+        yield Record(VITALS, 0, number, 0, None, value)
+
+
+_FIELDS: Final = Vitals.__struct_fields__
+
+
+def measured(patients: int, some: Sequence[bytes], model: Path, events: int) -> dict[str, float]:
+    """Restore so many patients, and chart them on."""
+    codec = Codec(REPO / "schemas")
+    warm(codec)
+    metrics = Metrics(Build(service="scoring", version="0", revision="", python=""))
+    made = engine(model, role=Role.SHOWN, topic_id="0" * 32)
+    scorer = Scorer(codec, Alone(made), counting(metrics, Role.SHOWN))
+    records = list(going_on(codec, patients, events + BATCH))
+    names = [named(who) for who in range(patients)]
+    pay_what_every_process_pays(scorer, some, records[:BATCH])
+    task = Scoring(0, scorer)
+    before_kb, began = resident_kb(), time.process_time()
+    for who, name in enumerate(names):
+        # A copy: what a consumer reads is nobody else's.
+        task.load(bytes(bytearray(name)), some[who % DISTINCT])
+    list(task.changes())
+    restored_s = time.process_time() - began
+    gc.collect()
+    kb = (resident_kb() - before_kb) / patients
+    began = time.process_time()
+    for start in range(BATCH, len(records), BATCH):
+        list(task.handle(records[start : start + BATCH]))
+        list(task.changes())
+    return {
+        "patients": patients,
+        "kb_per_patient": round(kb, 2),
+        "restored_per_10_s": round(10 * patients / restored_s),
+        "events_per_cpu_s": round(events / (time.process_time() - began)),
+    }
+
+
+def pay_what_every_process_pays(
+    scorer: Scorer, some: Sequence[bytes], records: Sequence[Record]
+) -> None:
+    """Let buffers grow that one task of any size needs."""
+    task = Scoring(0, scorer)
+    for who, row in enumerate(some):
+        task.load(named(who), row)
+    list(task.handle(records))
+    list(task.changes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 10_000, 100_000])
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--model", type=Path, default=REPO / "models" / "sepsis" / "1.0.0")
+    given = parser.parse_args()
+    some, found = rows(), []
+    for size in given.sizes:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found.append(pool.apply(measured, (size, some, given.model, given.events)))
+        sys.stderr.write(f"{found[-1]}\n")
+    slower = 1 - found[-1]["events_per_cpu_s"] / found[0]["events_per_cpu_s"]
+    readings = sum(len(charted(0, hour).variables) for hour in range(HOURS - 24, HOURS))
+    figures = {"row_bytes": round(float(np.median([len(row) for row in some]))), "state": found}
+    memory = max(each["kb_per_patient"] for each in found[1:] or found)
+    restored = min(each["restored_per_10_s"] for each in found[1:] or found)
+    bars = {
+        "kb_per_patient": {"bar": MEMORY_KB, "reached": memory <= MEMORY_KB},
+        "restored_per_10_s": {
+            "bar": RESTORED_PER_10_S,
+            "reached": restored >= RESTORED_PER_10_S,
+        },
+        "slower_at_the_largest": {"bar": SLOWER, "reached": slower <= SLOWER},
+    }
+    did = f"hourly charting, about {readings} readings in 24 h, {given.events} events each"
+    ratios = {"slower_at_the_largest": round(slower, 3)}
+    print(line("state", figures, ratios, bars=bars, did=did, repetitions=1))
+
+
+if __name__ == "__main__":
+    main()
