@@ -28,22 +28,14 @@ PARAMETERS: Final[dict[str, Any]] = {
     "verbose": -1,
 }
 
-_END: Final = "\n\n\nend of trees"
 _NAN, _ZERO, _DEFAULT_LEFT = 8, 4, 2  # bits of LightGBM's decision_type
 
 
 class Recipe(NamedTuple):
-    """How far learning goes.
-
-    Attributes:
-        trees: how many.
-        others: which of PARAMETERS are others.
-        forests: so many times as many trees, by seeds of their own; margins are their mean.
-    """
+    """How far learning goes: the number of trees, and which of PARAMETERS are others."""
 
     trees: int
     others: Mapping[str, float] = MappingProxyType({})
-    forests: int = 1
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -79,11 +71,7 @@ def fit(features: NDArray[np.float32], learn: Lessons, *, names: list[str], reci
         feature_name=names,
         params=parameters,
     )
-    forests = [
-        lightgbm.train(parameters | {"seed": parameters["seed"] + number}, data, recipe.trees)
-        for number in range(recipe.forests)
-    ]
-    return canonical(*(forest.model_to_string() for forest in forests))
+    return canonical(lightgbm.train(parameters, data, recipe.trees).model_to_string())
 
 
 def margins(text: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -92,19 +80,17 @@ def margins(text: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(booster.predict(features, num_threads=PARAMETERS["num_threads"]))
 
 
-def canonical(*texts: str) -> str:
-    """Rewrite binary models as one so that every runtime decides alike on float32 input.
+def canonical(text: str) -> str:
+    """Rewrite a binary model so that every runtime decides alike on float32 input.
 
-    Its prediction is the mean of their raw margins. Thresholds go down, and leaf values to the
-    nearest, to what float32 holds: no decision on float32 input changes. At a node whose feature
-    was never missing in training, a missing value goes where most rows went; LightGBM would read
-    it as 0. The observed range of each feature, which single patients set, is left out.
+    Its prediction is the raw margin. Thresholds go down, and leaf values to the nearest, to what
+    float32 holds: no decision on float32 input changes. At a node whose feature was never
+    missing in training, a missing value goes where most rows went; LightGBM would read it as 0.
+    The observed range of each feature, which single patients set, is left out.
     """
-    (header, *_), *_ = forests = [text.split("\n\nTree=") for text in texts]
+    header, *trees = text.split("\n\nTree=")
     lines = [_header(line) for line in header.splitlines() if not line.startswith("tree_sizes=")]
-    trees = [_tree(tree, len(texts)) for _, *forest in forests for tree in forest]
-    numbered = [f"{number}\n{tree}" for number, tree in enumerate(trees)]
-    whole = "\n\nTree=".join(["\n".join(lines), *numbered]) + _END
+    whole = "\n\nTree=".join(["\n".join(lines), *(_tree(tree) for tree in trees)])
     canon = lightgbm.Booster(model_str=whole).model_to_string()
     return canon.replace("\r\n", "\n")
 
@@ -118,17 +104,17 @@ def _header(line: str) -> str:
     return line
 
 
-def _tree(tree: str, forests: int) -> str:
-    """Rewrite one tree's text, without its number; a tree of one leaf has no thresholds."""
-    body, _, _ = tree.partition(_END)
-    fields = dict(line.split("=", 1) for line in body.splitlines()[1:] if "=" in line)
-    leaf = np.array(fields["leaf_value"].split(), np.float64) / forests
-    fields["leaf_value"] = _join(leaf.astype(np.float32).astype(float))
+def _tree(tree: str) -> str:
+    """Rewrite one tree's text; a tree of one leaf has no thresholds."""
+    body, end, rest = tree.partition("\n\n\nend of trees")
+    lines = body.splitlines()
+    fields = dict(line.split("=", 1) for line in lines[1:] if "=" in line)
+    fields["leaf_value"] = _join(np.array(fields["leaf_value"].split(), np.float32).astype(float))
     if "threshold" in fields:
         threshold = _floor32(np.array(fields["threshold"].split(), np.float64))
         fields["threshold"] = _join(threshold)
         fields["decision_type"] = _join(_decisions(fields))
-    return "\n".join(f"{key}={value}" for key, value in fields.items())
+    return "\n".join([lines[0], *(f"{key}={value}" for key, value in fields.items())]) + end + rest
 
 
 def _join(numbers: NDArray[Any]) -> str:

@@ -55,8 +55,10 @@ def evaluate(
     }
 
 
-def report(scored: Scored, *, abstention: Abstention | None = None, say: Say) -> dict[str, Any]:
-    """Measures of all stays and of the subgroups by sex and age band.
+def report(
+    scored: Scored, *, abstention: Abstention | None = None, by_group: bool = True, say: Say
+) -> dict[str, Any]:
+    """Measures of all stays and, if asked for, of the subgroups by sex and age band.
 
     Utility counts the challenge's own hours, `challenge_*` all hours; every other measure of
     hours leaves out those at or after onset. Cells under SMALLEST_CELL patients are not shown.
@@ -74,6 +76,7 @@ def report(scored: Scored, *, abstention: Abstention | None = None, say: Say) ->
         "subgroups": {
             dimension: _subgroups(scored, weights, members, say=say)
             for dimension, members in _cohorts(scored.stays).items()
+            if by_group
         },
     }
 

@@ -67,7 +67,8 @@ def _row(given: Course, judged: Judged, name: str, say: Say) -> dict[str, Any]:
     def about(line: str) -> None:
         say(f"{name}: {line}")
 
-    return report(Scored(given.stays, judged.score, judged.alert, judged.threshold), say=about)
+    scored = Scored(given.stays, judged.score, judged.alert, judged.threshold)
+    return report(scored, by_group=name == "shipped", say=about)
 
 
 def _identity(out: Path) -> dict[str, str]:
@@ -133,7 +134,6 @@ def _facts(given: Course, sets: Sequence[Columns], identity: dict[str, str]) -> 
             "thinning": THINNING,
             "recipes": {
                 columns.name: {
-                    "forests": columns.recipe.forests,
                     "trees": columns.recipe.trees,
                     "other_hands": columns.other_hands,
                     **columns.recipe.parameters,

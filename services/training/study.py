@@ -63,12 +63,7 @@ SHIPPED: Final = Columns(name="shipped", features=_ALL, recipe=_SERVED, other_ha
 STUDY: Final = (
     Columns(name="full", features=_ALL, time=True, recipe=_MEASURED),
     SHIPPED,
-    Columns(
-        name="strict",
-        features=_ALL[~_COUNTS],
-        cap_ages=True,
-        recipe=_MEASURED._replace(forests=3),
-    ),
+    Columns(name="strict", features=_ALL[~_COUNTS], cap_ages=True, recipe=_MEASURED),
     Columns(name="time_only", features=_ALL[:0], time=True, recipe=Recipe(250)),
 )
 """Everything; what is shipped; no trace of the length of stay; nothing but time and place."""

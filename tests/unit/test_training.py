@@ -26,7 +26,7 @@ from services.core.support import Support
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, load
 from services.training import study
-from services.training.booster import SEED, Lessons, Recipe, fit, lessons, margins
+from services.training.booster import Recipe, lessons
 from services.training.evaluate import evaluate
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
 from services.training.matrix import batches, matrix
@@ -245,18 +245,6 @@ def test_strict_columns_cap_ages_and_leave_the_rest(course: study.Course) -> Non
 
 
 # --- recipes
-
-
-def test_several_forests_are_one_model_whose_margin_is_their_mean(course: study.Course) -> None:
-    rows, recipe = course.features[::5], Recipe(4, forests=3)
-    task = Lessons(course.stays.label[::5] == 1, np.ones(len(rows)))
-    whole = fit(rows, task, names=NAMES, recipe=recipe)
-    single = [
-        margins(fit(rows, task, names=NAMES, recipe=Recipe(4, {"seed": SEED + number})), rows)
-        for number in range(3)
-    ]
-    assert (single[0] != single[1]).any()
-    np.testing.assert_allclose(margins(whole, rows), np.mean(single, axis=0), atol=1e-6)
 
 
 def test_the_shipped_columns_alone_learn_from_what_other_hands_charted(
