@@ -32,6 +32,7 @@ CounterName = Literal[
     "transactions_total",
     "dead_letters_total",
     "entries_total",
+    "skewed_entries_total",
     "predictions_total",
     "alerts_total",
     "alerts_held_total",
@@ -102,6 +103,11 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
     "entries_total": Metric(
         meaning="Entries of raw records by fate: vitals, dead, out_of_scope, duplicate, tick.",
         labels=("service", "outcome"),
+    ),
+    "skewed_entries_total": Metric(
+        meaning="Entries that were read whose clock seems wrong: issued before measured, or a "
+        "vital sign an hour late.",
+        labels=("service",),
     ),
     "predictions_total": Metric(
         meaning="Entries of predictions by disposition (shadow_… of a shadow's), and by cause.",

@@ -4,6 +4,7 @@ import gc
 import sys
 
 from services.core.events import Fate, Receipt
+from services.ingest.normalise.message import CLOCK_SKEW
 from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
 from services.ingest.refusals import Refusals
 from services.ingest.settings import IngestSettings
@@ -14,7 +15,7 @@ from services.runtime.kafka.client import Options
 from services.runtime.service import run
 from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.metrics import Metrics
-from services.runtime.vault import Vault, read_keys
+from services.runtime.vault import KeyFile, read_pseudonym_key
 from services.runtime.worker import MakeTask, Plan
 
 
@@ -32,8 +33,8 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
     Raises:
         CommandError: a key file or a table cannot be used, or there is no topic of vitals.
     """
-    key = read_keys(settings.pseudonym_key_file)[0]
-    vault = Vault.from_file(settings.payload_key_file)
+    key = read_pseudonym_key(settings.pseudonym_key_file)
+    keys = KeyFile(settings.payload_key_file)
     terminology = read_terminology(settings.schemas / "terminology", settings.site_terminology)
     codec = Codec(settings.schemas)
     partitions = len(admin.partitions_of(options, [VITALS]))
@@ -42,7 +43,7 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
     return lambda _: Ingest(
         terminology=terminology,
         pseudonym_key=key,
-        vault=vault,
+        vault=keys.vault,
         codec=codec,
         partitions=partitions,
         on_receipt=on_receipt,
@@ -63,6 +64,8 @@ def counting(metrics: Metrics) -> OnReceipt:
         refusals.note(receipt)
         for entry in receipt.entries:
             metrics.counter("entries_total", outcome=entry.fate).inc()
+            if entry.fate is Fate.VITALS and entry.detail == CLOCK_SKEW:
+                metrics.counter("skewed_entries_total").inc()
             if entry.fate is Fate.DEAD:
                 metrics.counter("dead_letters_total", reason=entry.detail).inc()
 

@@ -63,7 +63,7 @@ class Ingest(Stateless):
         *,
         terminology: Terminology,
         pseudonym_key: bytes,
-        vault: Vault,
+        vault: Callable[[], Vault],
         codec: Codec,
         partitions: int,
         on_receipt: OnReceipt,
@@ -73,13 +73,14 @@ class Ingest(Stateless):
         Args:
             terminology: codes, units and ranges.
             pseudonym_key: 32 bytes.
-            vault: seals dead letters and identities.
+            vault: gives what seals dead letters and identities; asked once per batch.
             codec: encodes events.
             partitions: how many partitions patient-keyed topics have.
             on_receipt: hears about each record; must not raise.
         """
         self._terminology, self._key = terminology, pseudonym_key
-        self._vault, self._codec, self._wire = vault, codec, Wire(codec)
+        self._keys, self._codec, self._wire = vault, codec, Wire(codec)
+        self._vault = vault()
         self._partitions, self._on_receipt = partitions, on_receipt
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
@@ -87,6 +88,7 @@ class Ingest(Stateless):
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records into outputs; one that cannot be used becomes a dead letter."""
+        self._vault = self._keys()
         return [output for record in records for output in self._handle(record)]
 
     def _handle(self, record: Record) -> list[Output]:
@@ -126,7 +128,9 @@ class Ingest(Stateless):
     def _outputs(self, record: Record, message: Message, result: Result) -> list[Output]:
         """Encode a result, in an order that does not depend on anything else."""
         outputs = [output for event in result.events for output in self._event(event)]
-        outputs += [self._identity(message.source, *subject) for subject in result.subjects]
+        epoch = self._vault.epoch_at(message.accepted_at)
+        subjects = result.subjects
+        outputs += [self._identity(message.source, *subject, epoch) for subject in subjects]
         outputs += [self._dead_letter(record, message, refused) for refused in result.refused]
         receipt = Receipt(
             ingest_id=message.ingest_id,
@@ -166,7 +170,9 @@ class Ingest(Stateless):
         key = event.pseudonym + b"/" + event.kind.encode()
         return Output(PATIENTS, key, self._codec.encode(view), partition)
 
-    def _sealed_identity(self, source: str, identifier: str, pseudonym: bytes) -> Output:
+    def _sealed_identity(
+        self, source: str, identifier: str, pseudonym: bytes, epoch: int
+    ) -> Output:
         """Write who a pseudonym is.
 
         With every record: the topic is compacted, and so nothing that earlier records did decides
@@ -175,8 +181,8 @@ class Ingest(Stateless):
         reference = {"source": source, "reference": f"Patient/{identifier}"}
         identity = Identity(
             pseudonym=pseudonym,
-            key_epoch=self._vault.epoch,
-            ciphertext=self._vault.seal(msgspec.json.encode(reference), pseudonym),
+            key_epoch=epoch,
+            ciphertext=self._vault.seal(msgspec.json.encode(reference), pseudonym, epoch),
         )
         return Output(
             IDENTITY, pseudonym, self._codec.encode(identity), self._partition(pseudonym)
@@ -185,6 +191,7 @@ class Ingest(Stateless):
     def _dead_letter(self, record: Record, message: Message, refused: Refused) -> Output:
         digest = hashlib.sha256(refused.payload).digest()
         kept = len(refused.payload) <= MAX_BYTES
+        epoch = self._vault.epoch_at(message.accepted_at)
         letter = DeadLetter(
             reason=refused.reason,
             place=refused.place,
@@ -196,8 +203,8 @@ class Ingest(Stateless):
             received_at=message.received_at,
             length=len(refused.payload),
             sha256=digest,
-            key_epoch=self._vault.epoch,
-            payload=self._vault.seal(refused.payload, digest) if kept else b"",
+            key_epoch=epoch,
+            payload=self._vault.seal(refused.payload, digest, epoch) if kept else b"",
         )
         key = record.key or message.ingest_id.encode()
         return Output(DEAD_LETTERS, key, self._codec.encode(letter))

@@ -39,6 +39,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     without_id: bool
     version: int
     device: str
+    skewed: bool = False
+    """Whether its times contradict each other, or a vital sign's came an hour late."""
     readings: list[Reading]
 
 

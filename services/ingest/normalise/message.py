@@ -10,12 +10,14 @@ from services.core.events import Fate
 from services.core.terminology.book import Terminology
 from services.ingest.normalise import moments, people
 from services.ingest.normalise.document import Document
-from services.ingest.normalise.findings import Finding, Message, Noted, OutOfScope
+from services.ingest.normalise.findings import Finding, Measured, Message, Noted, OutOfScope
 from services.ingest.normalise.links import Links
 from services.ingest.normalise.observation import Scene, read_observation
 
 WHOLE: Final = -1
 """In the place of an entry's number: the whole message."""
+CLOCK_SKEW: Final = "CLOCK_SKEW"
+"""Told of an entry that was read, and whose clock seems wrong."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +65,8 @@ class Reader:
             return self._refuse(index, Reason.UNEXPECTED, type(error).__name__)
         if isinstance(finding, OutOfScope):
             return Entry(Fate.OUT_OF_SCOPE, finding.detail)
-        return Entry(Fate.VITALS, "", finding)
+        skewed = isinstance(finding, Measured) and finding.skewed
+        return Entry(Fate.VITALS, CLOCK_SKEW if skewed else "", finding)
 
     def _refuse(self, index: int, reason: Reason, place: str) -> Entry:
         payload = self._document.original(index)

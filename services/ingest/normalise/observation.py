@@ -11,6 +11,7 @@ from services.core.errors import Reason, Refusal
 from services.core.events import Flag, Kind
 from services.core.terminology.book import Concept, Terminology
 from services.core.terminology.codes import NOT_OURS, PANEL
+from services.core.vitals import VITALS
 from services.ingest.normalise import moments, quantities, resources, strict
 from services.ingest.normalise.findings import Measured, OutOfScope, Reading
 from services.ingest.normalise.links import Links, check_id
@@ -18,6 +19,8 @@ from services.ingest.normalise.resources import Component, Observation
 
 UNKNOWN_VARIABLE: Final = 255
 """Retracts every reading of the resource, whatever its variable was."""
+LATE_US: Final = 3_600_000_000
+"""A vital sign that comes so long after it was measured may come from a wrong clock: 1 h."""
 _USED: Final = frozenset({"final", "amended", "corrected", "preliminary"})
 _TAKEN_BACK: Final = frozenset({"entered-in-error", "cancelled"})
 _NOT_YET: Final = frozenset({"registered", "unknown"})
@@ -83,8 +86,23 @@ def _measured(
         without_id=seen.id is None,
         version=version_of(seen.meta),
         device=resources.target(seen.device) or "",
+        skewed=_is_skewed(seen, measured_at, readings, scene.received_at),
         readings=readings,
     )
+
+
+def _is_skewed(
+    seen: Observation, measured_at: int, readings: list[Reading], received_at: int
+) -> bool:
+    """Say whether a clock seems wrong: issued before measured, or a vital sign an hour late."""
+    if received_at - measured_at >= LATE_US and readings[0].variable < len(VITALS):
+        return True
+    if not isinstance(seen.issued, str):
+        return False
+    try:
+        return moments.instant(seen.issued) < measured_at
+    except ValueError:
+        return False  # it is not read: what is wrong with it is nobody's harm
 
 
 def version_of(meta: resources.Meta | None) -> int:

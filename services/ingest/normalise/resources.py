@@ -80,6 +80,7 @@ class Observation(msgspec.Struct, frozen=True):
     effectiveDateTime: str | None = None  # noqa: N815 - FHIR's own name
     effectiveInstant: str | None = None  # noqa: N815 - FHIR's own name
     effectivePeriod: Period | None = None  # noqa: N815 - FHIR's own name
+    issued: Any = None
     valueQuantity: Quantity | None = None  # noqa: N815 - FHIR's own name
     dataAbsentReason: Concept | None = None  # noqa: N815 - FHIR's own name
     component: list[dict[str, Any]] = []

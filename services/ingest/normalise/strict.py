@@ -18,6 +18,8 @@ TOO_GREAT: Final = 1e18
 TOO_SMALL: Final = 1e-300
 """A number nearer to 0 lost digits in a float64, or became 0."""
 
+_COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
+"""How gzip, zstd and lz4 begin: nothing is expanded here, whatever it may hold."""
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -37,8 +39,8 @@ def parse(body: bytes) -> Any:
     are refused here, the other limits of numbers where one is read (`observation.py`).
 
     Raises:
-        Refusal: TOO_LARGE, ENCODING, JSON_DEPTH, JSON_SYNTAX, JSON_NONFINITE, JSON_DUP_KEY,
-            NUM_OVERFLOW, NUM_UNDERFLOW or NUM_RANGE.
+        Refusal: TOO_LARGE, DECOMP_BOMB, ENCODING, JSON_DEPTH, JSON_SYNTAX, JSON_NONFINITE,
+            JSON_DUP_KEY, NUM_OVERFLOW, NUM_UNDERFLOW or NUM_RANGE.
     """
     _check_bytes(body)
     try:
@@ -75,6 +77,8 @@ def _check_bytes(body: bytes) -> None:
 
 
 def _check_encoding(body: bytes) -> None:
+    if body.startswith(_COMPRESSED):
+        raise Refusal(Reason.DECOMP_BOMB, "byte 0")
     try:
         body.decode()
     except UnicodeDecodeError as error:
