@@ -12,10 +12,19 @@ FOLDS: Final = 5
 THINNING: Final = 3
 """Of stays without sepsis one hour in this many is learned from, at this many times its weight."""
 
+_PARTS: Final = 1000
+
 
 def folds_of(ids: tuple[str, ...]) -> NDArray[np.int64]:
     """(P,) the fold of each patient, 0 to FOLDS - 1."""
     return np.array([_number(name) % FOLDS for name in ids])
+
+
+def drawn(ids: tuple[str, ...], share: float) -> NDArray[np.bool_]:
+    """(P,) about this share of the patients, the same of them in any company."""
+    number = np.array([_number(name) // (FOLDS * THINNING) % _PARTS for name in ids])
+    chosen: NDArray[np.bool_] = number < share * _PARTS
+    return chosen
 
 
 def thinned(stays: Stays) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ from services.runtime.bundle import FILES, MANIFEST, load
 from services.training import study
 from services.training.booster import Recipe, lessons
 from services.training.evaluate import evaluate
-from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
+from services.training.folds import FOLDS, THINNING, drawn, folds_of, septic, thinned
 from services.training.matrix import batches, matrix
 from services.training.pipeline import Trained, train
 from services.training.source import TIME_COLUMNS, Stays, read
@@ -176,6 +176,16 @@ def test_a_patient_s_fold_does_not_depend_on_the_company() -> None:
     names = tuple(f"p{number}" for number in range(1000))
     assert (folds_of(names)[::7] == folds_of(names[::7])).all()
     assert np.bincount(folds_of(names), minlength=FOLDS).min() > 150
+
+
+def test_a_share_of_the_patients_is_the_same_in_any_company_and_of_every_fold() -> None:
+    names = tuple(f"p{number}" for number in range(3000))
+    few, more = drawn(names, 0.2), drawn(names, 0.4)
+    assert more.mean() == pytest.approx(0.4, abs=0.03)
+    assert (more | ~few).all()
+    assert (drawn(names[::3], 0.4) == more[::3]).all()
+    assert np.bincount(folds_of(names)[more], minlength=FOLDS).min() > 180
+    assert drawn(names, 1).all()
 
 
 def test_thinning_keeps_every_septic_hour_and_one_in_three_of_the_others(stays: Stays) -> None:
