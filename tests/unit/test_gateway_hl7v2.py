@@ -8,11 +8,13 @@ from zoneinfo import ZoneInfo
 
 import hl7  # type: ignore[import-untyped]  # it has no types
 import pytest
+from builders import terminology
 from fhir.resources.R4B import get_fhir_model_class
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.errors import Retry
+from services.core.events import Kind
 from services.gateway.hl7v2 import acknowledgment, coded
 from services.gateway.hl7v2.refusal import Answer, NotTaken
 from services.gateway.hl7v2.results import STATUSES
@@ -22,6 +24,9 @@ from services.gateway.mllp import Mllp
 from services.gateway.reception.credentials import Source
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.sources import Sources
+from services.ingest.normalise.findings import Measured, Message
+from services.ingest.normalise.message import Reader
+from services.ingest.normalise.moments import instant
 from services.runtime.ports import Output
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
@@ -370,3 +375,47 @@ def test_a_source_that_declares_its_time_is_heard_at_the_time_of_its_message() -
     door = Door([Source(id="west", clock="declared")])
     assert door.take(oru(obx()))[0] == "AA"
     assert dict(door.log[0].headers)["received_at"] == b"1767254400000000"
+
+
+def read(body: bytes) -> list[Measured]:
+    """Hand what a message became to the room that reads FHIR."""
+    segments = parted(body)
+    made = bundle(header_of(segments[0]), segments, None)
+    message = Message(
+        body=made,
+        source="west",
+        received_at=instant("2026-01-01T12:00:00Z"),
+        accepted_at=1,
+        ingest_id="0" * 32,
+        partition=0,
+        offset=0,
+    )
+    found = [entry.finding for entry in Reader(message, terminology()).entries()]
+    assert all(isinstance(finding, Measured) for finding in found)
+    return [finding for finding in found if isinstance(finding, Measured)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("C", Kind.OBSERVATION),
+        ("D", Kind.RETRACTION),
+        ("X", Kind.RETRACTION),
+        ("W", Kind.RETRACTION),
+    ],
+)
+def test_a_correction_of_v2_is_a_later_version_of_the_same_reading(
+    status: str, kind: Kind
+) -> None:
+    (first,) = read(oru(obx()))
+    (later,) = read(oru(obx(value="81", status=status), at="20260101100000+0100"))
+    assert (first.kind, later.kind) == (Kind.OBSERVATION, kind)
+    assert (first.patient, first.encounter) == (later.patient, later.encounter)
+    assert first.identifier == later.identifier
+    assert later.version == first.version + 3_600_000_000
+
+
+def test_a_value_of_v2_is_converted_as_one_of_fhir_is() -> None:
+    (found,) = read(oru(obx("8310-5^^LN", "98.6", "[degF]^^UCUM")))
+    assert found.readings[0].value == pytest.approx(37.0)
+    assert found.measured_at == instant("2026-01-01T07:55:00Z")
