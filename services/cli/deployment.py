@@ -36,7 +36,7 @@ def ready(name: str, digest: str = "") -> bundle.Bundle:
             path = Path(name) if (Path(name) / bundle.MANIFEST).exists() else models / name
         loaded = bundle.load(path)
         bundle.policy_of(loaded)
-        OnnxModel(loaded).rehearse()
+        OnnxModel(loaded).rehearse(thoroughly=True)
         bundle.find(models, loaded.name, loaded.digest)
     except bundle.BundleRefused as refused:
         remedy = f"Nothing was changed. Bundles lie in {models}, as <name>/<version>."

@@ -13,16 +13,21 @@ more is exact. All ways through a tree share products from the root down and sum
 leaves up, so a row costs (nodes x points), and not (leaves x features squared).
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.core.compiled import compiled
-from services.core.trees import DEFAULT_LEFT, NAN_MISSING, ROOT, ZERO_MISSING, Nodes, Trees
-
-TINY: Final = 1e-35
-"""What LightGBM takes for zero."""
+from services.core.trees import (
+    DEFAULT_LEFT,
+    NAN_MISSING,
+    ROOT,
+    TINY,
+    ZERO_MISSING,
+    Nodes,
+    Trees,
+)
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]

@@ -8,7 +8,6 @@ Afterwards every offset must have one prediction that is shown, by the model tha
 
 import argparse
 import itertools
-import sys
 import tempfile
 import threading
 import time
@@ -21,7 +20,7 @@ from chaos.ground import PARTITIONS, Ground, Instance, until
 from chaos.log import Log
 from chaos.shown import Shown, shown
 from deployment import SHIPPED, another
-from ending import ending_by_signal
+from progress import ending_by_signal, say
 from report import line
 from wards import deployment
 
@@ -140,7 +139,7 @@ def changed(watcher: Watcher, changes: Changes, many: int) -> Pauses:
         found.quiet.append(watcher.longest(begin, quiet))
         found.changing.append(watcher.longest(quiet, done))
         found.taken_s.append(done - quiet)
-        sys.stderr.write(f"change {number}/{many}: pause {found.changing[-1]:.0f} ms\n")
+        say(f"change {number} of {many}: pause {found.changing[-1]:.0f} ms")
     return found
 
 
@@ -180,7 +179,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=12.0, help="seconds for one change")
     given = parser.parse_args()
     ending_by_signal()
-    sys.stderr.write("simulating the ward\n")
+    say("simulating the ward")
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache)
         try:

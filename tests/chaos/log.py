@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from services.core.errors import Retry
-from services.core.events import PredictionBatch
+from services.core.events import Decision, PredictionBatch
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
@@ -101,18 +101,19 @@ class Log:
 
 
 class Count:
-    """How many predictions an outside reader has seen, and nothing else of them."""
+    """How many predictions an outside reader has seen, and how many held what would be over."""
 
     def __init__(self, options: Options, codec: Codec) -> None:
         places = partitions_of(options, [PREDICTIONS])
         self._reader, self._codec = Reader(options, dict.fromkeys(places, 0)), codec
-        self.predictions = 0
+        self.predictions = self.held = 0
 
     def read(self) -> int:
         """Take what has come, and give the number of predictions so far."""
         for record in self._reader.read(READ_S):
             batch = self._codec.decode(record.value or b"", PredictionBatch)
             self.predictions += batch.entries
+            self.held += batch.decisions.count(Decision.HELD_EXPIRED)
         return self.predictions
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.core.shapley import Shapley
-from services.core.trees import read_trees
+from services.core.trees import margin, read_trees
 
 WIDTH = 6
 
@@ -62,6 +62,8 @@ def test_they_are_those_of_lightgbm(
         lightgbm.Booster(model_str=text).predict(rows, pred_contrib=True, num_threads=1)
     )
     trees = read_trees(text)
+    margins = lightgbm.Booster(model_str=text).predict(rows, raw_score=True, num_threads=1)
+    np.testing.assert_allclose([margin(trees, row) for row in rows], margins, rtol=0, atol=1e-9)
     np.testing.assert_allclose(Shapley(trees).added(rows), expected[:, :-1], rtol=0, atol=1e-9)
     assert trees.base == pytest.approx(expected[0, -1], abs=1e-9)
 
