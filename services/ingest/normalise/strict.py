@@ -22,7 +22,8 @@ _COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
 """How gzip, zstd and lz4 begin: nothing is expanded here, whatever it may hold."""
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -95,8 +96,8 @@ def _is_deep(body: bytes) -> bool:
     if len(brackets) <= 2 * MAX_DEPTH or not _peeled(brackets):
         return False
     depth = 0
-    for bracket in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        depth += 1 if bracket in b"[{" else -1
+    for token in _TOKEN.finditer(body):
+        depth += _STEP.get(token[0], 0)
         if depth > MAX_DEPTH:
             return True
     return False
