@@ -166,7 +166,7 @@ def ingest(on_receipt: OnReceipt = lambda _: None) -> Ingest:
     return Ingest(
         terminology=terminology(),
         pseudonym_key=PSEUDONYM_KEY,
-        vault=vault(),
+        vault=vault,
         codec=codec(),
         partitions=PARTITIONS,
         on_receipt=on_receipt,

@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "dashboards": ("services.cli.dashboards:app", "Write Grafana's boards as JSON."),
     "dlq": ("services.cli.dlq:app", "What was refused, and why."),
     "terminology": ("services.cli.terminology:app", "Check codes and units; try messages."),
+    "identity": ("services.cli.identity:app", "Who a pseudonym is, for those who may know."),
+    "keys": ("services.cli.keys:app", "The payload key by epochs; append a new one."),
     "errors": ("services.cli.errors:errors", "What the code of an error means."),
 }
 INTERRUPTED: Final = 130

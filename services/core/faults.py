@@ -319,6 +319,16 @@ class Fault(Enum):
         "A payload was sealed with another key, or was changed.",
         "Use the key file that ingest uses.",
     )
+    KEY_PENDING = (
+        5502,
+        "A payload key was appended, and the time from which it seals has not come.",
+        "Wait until it has: `vigil keys list` says when.",
+    )
+    NO_IDENTITY = (
+        5503,
+        "Nobody of that pseudonym is known.",
+        "Give the 32 hex digits that alerts and boards show.",
+    )
     TIME_REFUSED = (
         5601,
         "The gateway refuses the time that a source sends.",

@@ -34,7 +34,7 @@ from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import is_loopback
 from services.runtime.telemetry.logs import configure
-from services.runtime.vault import Vault
+from services.runtime.vault import KeyFile
 
 DELIVERY_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 8
@@ -125,9 +125,9 @@ def _depot(settings: GatewaySettings, options: Options) -> Callable[[Outbox], De
     """Open the journal, where one is wanted, and give the maker of what writes it."""
     if settings.outbox_folder is None:
         return None
-    vault = Vault.from_file(settings.payload_key_file)
+    keys = KeyFile(settings.payload_key_file)
     try:
-        journal = Journal(settings.outbox_folder, vault)
+        journal = Journal(settings.outbox_folder, keys.vault)
     except OSError as error:
         raise CommandError(
             f"VIGIL_OUTBOX_FOLDER cannot be used: {error.strerror}",
@@ -148,7 +148,7 @@ def _key(settings: GatewaySettings) -> bytes:
     except (OSError, ValueError):
         raise CommandError(
             "the pseudonym key cannot be read from VIGIL_PSEUDONYM_KEY_FILE",
-            "name a file that holds 64 hex digits; `vigil up` makes one",
+            "name a file that holds one line of 64 hex digits: this key does not rotate",
             Fault.KEY_FILE,
         ) from None
 

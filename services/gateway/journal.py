@@ -11,7 +11,7 @@ import re
 import secrets
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from struct import Struct
@@ -51,12 +51,14 @@ class Journal:
     by the next: nobody was told that it was accepted.
     """
 
-    def __init__(self, folder: Path, vault: Vault, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, folder: Path, vault: Callable[[], Vault], *, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
         """Open the journal of a folder, which is made for its owner alone.
 
         Args:
             folder: of one gateway.
-            vault: seals and opens; its keys stay as long as records sealed with them do.
+            vault: gives what seals and opens; keys stay as long as what they sealed does.
             segment_bytes: about how long a file gets.
 
         Raises:
@@ -143,15 +145,16 @@ class Journal:
         os.close(self._lock)
 
     def _frame(self, body: bytes, number: int) -> bytes:
-        sealed = self._vault.seal(body, self._context(number))
-        return FRAME.pack(len(sealed), crc32(sealed), self._vault.epoch) + sealed
+        vault = self._vault()
+        sealed = vault.seal(body, self._context(number))
+        return FRAME.pack(len(sealed), crc32(sealed), vault.epoch) + sealed
 
     def _body(self, frame: bytes, number: int) -> bytes:
         length, checksum, epoch = FRAME.unpack_from(frame)
         sealed = frame[FRAME.size :]
         if len(sealed) != length or crc32(sealed) != checksum:
             raise Retry("the disk does not give back what the outbox holds")
-        return self._vault.open(epoch, sealed, self._context(number))
+        return self._vault().open(epoch, sealed, self._context(number))
 
     def _context(self, number: int) -> bytes:
         return f"outbox/{self.name}/{number}".encode()

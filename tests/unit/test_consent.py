@@ -28,6 +28,7 @@ CHANGING = (
     ["models", "withdraw"],
     ["models", "rollback"],
     ["policy", "use"],
+    ["keys", "rotate"],
 )
 
 

@@ -19,6 +19,7 @@ from builders import (
     quantity,
     record,
     tick,
+    vault,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ def test_an_unexpected_exception_is_a_dead_letter_with_its_type_and_no_text() ->
     broken = Ingest(
         terminology=Broken(),  # type: ignore[arg-type]  # the point of the test
         pseudonym_key=bytes(32),
-        vault=Vault([PAYLOAD_KEY]),
+        vault=vault,
         codec=codec(),
         partitions=4,
         on_receipt=lambda _: None,
@@ -263,7 +264,7 @@ def site(tmp_path: Path) -> Ingest:
     return Ingest(
         terminology=read_terminology(SCHEMAS / "terminology", tmp_path),
         pseudonym_key=PSEUDONYM_KEY,
-        vault=Vault([PAYLOAD_KEY]),
+        vault=vault,
         codec=codec(),
         partitions=PARTITIONS,
         on_receipt=lambda _: None,

@@ -18,8 +18,11 @@ from services.runtime.kafka.publisher import Delivered
 from services.runtime.ports import Output
 from services.runtime.vault import Vault
 
-VAULT = Vault([b"k" * 32])
 SECRET = b"Mxyzptlk"
+
+
+def vault() -> Vault:
+    return Vault([b"k" * 32])
 
 
 def everything(journal: Journal, start: int = 0, most_bytes: int = 100) -> list[bytes]:
@@ -47,7 +50,7 @@ def test_what_was_appended_comes_back_in_order_after_any_restart_and_forgetting(
     data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
-    journal, said, gone = Journal(folder, VAULT, segment_bytes=segment_bytes), list[bytes](), 0
+    journal, said, gone = Journal(folder, vault, segment_bytes=segment_bytes), list[bytes](), 0
     for batch in batches:
         journal.append(batch)
         said += batch
@@ -57,7 +60,7 @@ def test_what_was_appended_comes_back_in_order_after_any_restart_and_forgetting(
         if data.draw(st.booleans(), "restart"):
             first, left = journal.first, journal.next - journal.first
             journal.close()
-            journal = Journal(folder, VAULT, segment_bytes=segment_bytes)
+            journal = Journal(folder, vault, segment_bytes=segment_bytes)
             if not left:  # a journal without a record begins anew
                 said, gone = [], 0
             else:
@@ -73,14 +76,14 @@ def test_what_was_appended_comes_back_in_order_after_any_restart_and_forgetting(
 def test_the_unfinished_end_of_a_life_is_cut_off_and_nothing_before_it(
     tmp_path: Path, cut: int
 ) -> None:
-    journal = Journal(tmp_path, VAULT)
+    journal = Journal(tmp_path, vault)
     journal.append([b"one", b"two"])
     whole = journal.size
     journal.append([b"three"])
     journal.close()
     (path,) = tmp_path.glob("*.log")
     os.truncate(path, whole + cut)
-    again = Journal(tmp_path, VAULT)
+    again = Journal(tmp_path, vault)
     assert everything(again) == [b"one", b"two"]
     again.append([b"four"])
     assert everything(again) == [b"one", b"two", b"four"]
@@ -88,7 +91,7 @@ def test_the_unfinished_end_of_a_life_is_cut_off_and_nothing_before_it(
 
 
 def test_damage_before_the_end_stops_the_gateway(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, VAULT, segment_bytes=1)
+    journal = Journal(tmp_path, vault, segment_bytes=1)
     for body in (b"one", b"two", b"three"):
         journal.append([body])
     journal.close()
@@ -96,16 +99,16 @@ def test_damage_before_the_end_stops_the_gateway(tmp_path: Path) -> None:
     kept = first.read_bytes()
     first.write_bytes(kept[:-1])
     with pytest.raises(Stop, match="damaged"):
-        Journal(tmp_path, VAULT)
+        Journal(tmp_path, vault)
     first.write_bytes(kept)
     second.unlink()
     with pytest.raises(Stop, match="damaged"):
-        Journal(tmp_path, VAULT)
+        Journal(tmp_path, vault)
 
 
 def test_the_disk_holds_nothing_in_clear_and_nobody_else_may_look(tmp_path: Path) -> None:
     folder = tmp_path / "outbox"
-    journal = Journal(folder, VAULT)
+    journal = Journal(folder, vault)
     journal.append([SECRET * 3])
     journal.close()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -115,7 +118,7 @@ def test_the_disk_holds_nothing_in_clear_and_nobody_else_may_look(tmp_path: Path
 
 
 def test_a_frame_that_was_moved_does_not_open(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, VAULT)
+    journal = Journal(tmp_path, vault)
     journal.append([b"a", b"b"])
     (path,) = tmp_path.glob("*.log")
     data = path.read_bytes()
@@ -127,11 +130,11 @@ def test_a_frame_that_was_moved_does_not_open(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_have_one_folder(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, VAULT)
+    journal = Journal(tmp_path, vault)
     with pytest.raises(BlockingIOError):
-        Journal(tmp_path, VAULT)
+        Journal(tmp_path, vault)
     journal.close()
-    Journal(tmp_path, VAULT).close()
+    Journal(tmp_path, vault).close()
 
 
 class Kafka:
@@ -192,7 +195,7 @@ def record(body: bytes) -> Output:
 
 def depot_of(kafka: Kafka, folder: Path, most_bytes: int = 1 << 20) -> Depot:
     outbox = Outbox(kafka, "fhir.raw.v1", lambda: 0.0)
-    return Depot(outbox, Journal(folder, VAULT), lambda _: kafka, most_bytes=most_bytes)
+    return Depot(outbox, Journal(folder, vault), lambda _: kafka, most_bytes=most_bytes)
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
