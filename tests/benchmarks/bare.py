@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from trivial import Code, Concept, Features, Observation, Prediction, Quantity, Reference
 
 from services.core.events import Vitals
 from services.core.vitals import VARIABLES, VITALS
@@ -17,38 +18,6 @@ from services.scoring.outputs import PREDICTIONS
 
 OBSERVATIONS = "bare.observations"
 BYTES = 1200
-LAST, LOWEST, HIGHEST, TOTAL, COUNT = range(5)
-
-
-class Code(msgspec.Struct):
-    code: str
-
-
-class Concept(msgspec.Struct):
-    coding: list[Code]
-
-
-class Reference(msgspec.Struct):
-    reference: str
-
-
-class Quantity(msgspec.Struct):
-    value: float
-
-
-class Observation(msgspec.Struct):
-    id: str
-    code: Concept
-    subject: Reference
-    effectiveDateTime: str  # noqa: N815 - FHIR's name
-    valueQuantity: Quantity  # noqa: N815 - the same
-
-
-class Prediction(msgspec.Struct):
-    id: str
-    patient: str
-    at: str
-    score: float
 
 
 def observations(events: Sequence[Vitals], partitions: int) -> list[Output]:
@@ -80,27 +49,14 @@ class Bare(Stateless):
     def __init__(self, partition: int, onnx: OnnxModel, width: int) -> None:
         self._partition, self._onnx, self._width = partition, onnx, width
         self._decoder = msgspec.json.Decoder(Observation)
-        self._patients: dict[str, np.ndarray] = {}
+        self._features = Features(VITALS)
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         for start in range(0, len(records), 512):
             some = [self._decoder.decode(r.value or b"") for r in records[start : start + 512]]
             rows = np.zeros((len(some), self._width), np.float32)
             for row, each in zip(rows, some, strict=True):
-                row[: 5 * len(VITALS)] = self._features(each)
+                row[: 5 * len(VITALS)] = self._features.of(each)
             for each, score in zip(some, self._onnx.score(rows).tolist(), strict=True):
                 told = Prediction(each.id, each.subject.reference, each.effectiveDateTime, score)
                 yield Output(PREDICTIONS, None, msgspec.json.encode(told), self._partition)
-
-    def _features(self, each: Observation) -> np.ndarray:
-        known = self._patients.get(each.subject.reference)
-        if known is None:
-            known = np.zeros(5 * len(VITALS), np.float32)
-            self._patients[each.subject.reference] = known
-        place, value = 5 * VITALS.index(each.code.coding[0].code), each.valueQuantity.value
-        known[place + LAST] = value
-        known[place + LOWEST] = min(known[place + LOWEST], value)
-        known[place + HIGHEST] = max(known[place + HIGHEST], value)
-        known[place + TOTAL] += value
-        known[place + COUNT] += 1
-        return known

@@ -1,8 +1,10 @@
 """`make bench NAME=scoring`: the whole work of one scoring process, on a log that waits for it.
 
 Consume, decode, apply to the state, features, ONNX, policy, encode, changelog, transaction,
-metrics. The limit is the same loop with a task that only copies: what the client and the broker
-allow. The peer is the bare loop in transactions (`bare.py`), measured in the same run.
+metrics; in full batches, and in batches of ten and of one as a live feed makes them. The limit is
+the same loop with a task that only copies: what the client and the broker allow. The peers, in the
+same run: the bare loop in transactions (`bare.py`), a stock Faust agent (`peer_faust.py`) and Quix
+Streams exactly-once (`peer_quix.py`) doing the bare loop's work.
 """
 
 import argparse
@@ -16,10 +18,13 @@ from pathlib import Path
 
 import builders
 import numpy as np
+import peers
 from bare import OBSERVATIONS, Bare, observations
+from peers import Measured
 from report import line, spread
 
 from services.core.events import Role, Vitals
+from services.core.vitals import VITALS as VITAL_SIGNS
 from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
@@ -29,7 +34,7 @@ from services.runtime.kafka.admin import create_topic, topics
 from services.runtime.kafka.group import Partition
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.model import OnnxModel
-from services.runtime.ports import Output, Record, Stateless, Task
+from services.runtime.ports import Output, Record, Row, Stateless, Task
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import Plan, Worker
@@ -64,10 +69,8 @@ class Counting:
         self._handled = 0
         self.began = self.ended = 0.0
         self.cpu_began = self.cpu_ended = 0.0
-        self.batches: list[int] = []
 
     def handled(self, records: Sequence[Record], _: Sequence[Output]) -> None:
-        self.batches.append(len(records))
         self._handled += len(records)
 
     def committed(self, _: float) -> None:
@@ -119,9 +122,65 @@ def bare_loop(model: Path) -> Callable[[int], Task]:
     return partial(Bare, onnx=OnnxModel(loaded), width=len(loaded.features))
 
 
+class InParts:
+    """Scoring that is handed a few records at a time, as they come from a live feed."""
+
+    def __init__(self, partition: int, scorer: Scorer, size: int) -> None:
+        self._scoring, self._size = Scoring(partition, scorer), size
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        self._scoring.load(key, value)
+
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        for start in range(0, len(records), self._size):
+            yield from self._scoring.handle(records[start : start + self._size])
+
+    def changes(self) -> Iterable[Row]:
+        return self._scoring.changes()
+
+
+def measured(meter: Counting, events: int) -> Measured:
+    return Measured(
+        events / (meter.ended - meter.began), (meter.cpu_ended - meter.cpu_began) / events * 1e6
+    )
+
+
+def round_of(
+    given: argparse.Namespace, events: Sequence[Output], bare: Sequence[Output]
+) -> dict[str, Measured]:
+    """Everybody once, one after the other, on a broker of their own."""
+    found: dict[str, Measured | None] = {}
+    with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
+        broker = Broker(Path(folder), free_port(), cache=here().cache).start()
+        try:
+            prepare(broker.bootstrap, [*events, *bare])
+            at, many = broker.bootstrap, len(events)
+            scoring = run(at, "scoring", many, partial(Scoring, scorer=scorer(at, given.model)))
+            found["scoring"] = measured(scoring, many)
+            for size in (10, 1):
+                make = partial(InParts, scorer=scorer(at, given.model), size=size)
+                found[f"scoring_at_{size}"] = measured(run(at, f"at-{size}", many, make), many)
+            found["limit"] = measured(run(at, "copying", many, Copying), many)
+            loop = run(at, "bare", len(bare), bare_loop(given.model), topic=OBSERVATIONS)
+            found["bare_loop"] = measured(loop, len(bare))
+            found["faust_agent"] = peers.faust(work(at, min(given.faust, len(bare)), given.model))
+            found["quix"] = peers.quix(work(at, len(bare), given.model), here().cache)
+        finally:
+            broker.stop()
+    return {name: figures for name, figures in found.items() if figures is not None}
+
+
+def work(bootstrap: str, events: int, model: Path) -> list[str]:
+    """What a peer is told."""
+    width = len(bundle.load(model).features)
+    places = [bootstrap, OBSERVATIONS, PREDICTIONS, str(events), str(model / "model.onnx")]
+    return [*places, ",".join(VITAL_SIGNS), str(width)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--faust", type=int, default=8_000, help="events for the Faust agent")
     parser.add_argument("--beds", type=int, default=400)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--model", type=Path, default=REPO / "models" / "sepsis" / "1.0.0")
@@ -130,42 +189,20 @@ def main() -> None:
     events = vitals(given.beds, given.events)
     codec = Codec(REPO / "schemas")
     bare = observations([codec.decode(e.value or b"", Vitals) for e in events], PARTITIONS)
-    ours, limit, peer, cpu, peer_cpu, batches = [], [], [], [], [], list[int]()
+    rounds = []
     for repetition in range(given.repetitions):
-        with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
-            broker = Broker(Path(folder), free_port(), cache=here().cache).start()
-            try:
-                prepare(broker.bootstrap, [*events, *bare])
-                shared = scorer(broker.bootstrap, given.model)
-                make = partial(Scoring, scorer=shared)
-                scored = run(broker.bootstrap, "scoring", len(events), make)
-                copied = run(broker.bootstrap, "copying", len(events), Copying)
-                stripped = run(
-                    broker.bootstrap, "bare", len(bare), bare_loop(given.model), topic=OBSERVATIONS
-                )
-            finally:
-                broker.stop()
-        ours.append(len(events) / (scored.ended - scored.began))
-        limit.append(len(events) / (copied.ended - copied.began))
-        peer.append(len(bare) / (stripped.ended - stripped.began))
-        peer_cpu.append((stripped.cpu_ended - stripped.cpu_began) / len(bare) * 1e6)
-        cpu.append((scored.cpu_ended - scored.cpu_began) / len(events) * 1e6)
-        batches += scored.batches
-        told = f"{ours[-1]:,.0f} events/s, limit {limit[-1]:,.0f}, bare {peer[-1]:,.0f}"
-        sys.stderr.write(f"{repetition + 1}: {told}\n")
-    figures = {
-        "events_per_s": spread(ours),
-        "limit_events_per_s": spread(limit),
-        "bare_loop_events_per_s": spread(peer),
-        "bare_loop_cpu_us_per_event": spread(peer_cpu),
-        "cpu_us_per_event": spread(cpu),
-        "batch_records_median": float(np.median(batches)),
-    }
-    ratios = {
-        "of_the_limit": spread([a / b for a, b in zip(ours, limit, strict=True)]),
-        "transactional_loop": spread([a / b for a, b in zip(ours, peer, strict=True)]),
-        "transactional_loop_cpu": spread([b / a for a, b in zip(cpu, peer_cpu, strict=True)]),
-    }
+        rounds.append(round_of(given, events, bare))
+        told = ", ".join(f"{name} {of.events_per_s:,.0f}" for name, of in rounds[-1].items())
+        sys.stderr.write(f"{repetition + 1}: events/s: {told}\n")
+    names = [name for name in rounds[0] if all(name in each for each in rounds)]
+    figures, ratios = {}, {}
+    for name in names:
+        figures[f"{name}_events_per_s"] = spread([each[name].events_per_s for each in rounds])
+        figures[f"{name}_cpu_us_per_event"] = spread([each[name].cpu_us for each in rounds])
+        if not name.startswith("scoring"):
+            faster = [each["scoring"].events_per_s / each[name].events_per_s for each in rounds]
+            leaner = [each[name].cpu_us / each["scoring"].cpu_us for each in rounds]
+            ratios[name], ratios[f"{name}_cpu"] = spread(faster), spread(leaner)
     did = f"{len(events)} vitals events of {given.beds} beds, {PARTITIONS} partitions, backlog"
     print(line("scoring", figures, ratios, did=did, repetitions=given.repetitions))
 
