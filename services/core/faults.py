@@ -209,6 +209,11 @@ class Fault(Enum):
         "The gateway cannot use the files of its TLS.",
         "Name PEM files in `VIGIL_TLS_CERTIFICATE_FILE` and `VIGIL_TLS_KEY_FILE`.",
     )
+    SUBSCRIPTIONS_FILE = (
+        3606,
+        "The list of subscriptions cannot be used.",
+        "List the subscriptions as docs/gateway.md shows.",
+    )
     TERMINOLOGY = (
         3701,
         "A table of codes or units is missing, or a row of one cannot be used.",

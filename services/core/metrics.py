@@ -41,6 +41,7 @@ CounterName = Literal[
     "requests_total",
     "security_events_total",
     "mllp_messages_total",
+    "notifications_total",
     "request_body_bytes_total",
     "ticks_total",
     "tallies_total",
@@ -57,6 +58,8 @@ GaugeName = Literal[
     "unconfirmed_records",
     "outbox_records",
     "outbox_bytes",
+    "subscription_gaps",
+    "silent_subscriptions",
     "refused_recent_records",
     "refused_running_records",
     "ready",
@@ -141,6 +144,10 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         meaning="Messages of HL7 v2 answered AA, AE or AR, by reason; or connections closed.",
         labels=("service", "outcome", "reason"),
     ),
+    "notifications_total": Metric(
+        meaning="Notifications of FHIR Subscriptions by kind; repeated, asked for, not answered.",
+        labels=("service", "outcome"),
+    ),
     "request_body_bytes_total": Metric(
         meaning="Bytes of request bodies that were accepted.",
         labels=("service",),
@@ -208,6 +215,14 @@ GAUGES: Final[Mapping[GaugeName, Metric]] = {
     ),
     "refused_running_records": Metric(
         meaning="Messages refused one after the other, of the worst source.",
+        labels=("service",),
+    ),
+    "subscription_gaps": Metric(
+        meaning="FHIR Subscriptions of which an event is missing.",
+        labels=("service",),
+    ),
+    "silent_subscriptions": Metric(
+        meaning="FHIR Subscriptions that were idle for more than two heartbeats.",
         labels=("service",),
     ),
     "ready": Metric(

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from services.core.errors import CommandError, ExitCode, Stop
 from services.core.faults import Fault
 from services.core.pseudonyms import parse_key
+from services.gateway.catching import read_followed
 from services.gateway.depot import Depot
 from services.gateway.journal import Journal
 from services.gateway.mllp import Mllp
 from services.gateway.outbox import Outbox
-from services.gateway.pipeline import assemble
+from services.gateway.pipeline import Following, assemble
 from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources, read_sources
 from services.gateway.settings import GatewaySettings
@@ -96,6 +97,7 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
                 stop=stop,
                 abandon=os._exit,
                 make_depot=make_depot,
+                followed=_followed(settings),
                 open_mllp=partial(Mllp.open, door=mllp_door, tls=tls) if mllp_door else None,
             ),
             http=KnowingClients if tls else "httptools",
@@ -187,6 +189,21 @@ def _sources(settings: GatewaySettings) -> Sources:
             "list the sources as docs/gateway.md shows",
             Fault.SOURCES_FILE,
         ) from None
+
+
+def _followed(settings: GatewaySettings) -> Following:
+    folder, path = settings.outbox_folder, settings.subscriptions_file
+    if path is None:
+        return [], None
+    try:
+        found = read_followed(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"VIGIL_SUBSCRIPTIONS_FILE cannot be used: {error}",
+            "list the subscriptions as docs/gateway.md shows",
+            Fault.SUBSCRIPTIONS_FILE,
+        ) from None
+    return found, folder / "subscriptions.json" if folder else None
 
 
 def _refuse_open_door(settings: GatewaySettings, sources: Sources) -> None:

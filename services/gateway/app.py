@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.core.errors import Retry
+from services.gateway.catching import Catching
 from services.gateway.reception.answers import (
     FHIR,
     HEADERS,
@@ -41,7 +42,7 @@ REFUSED_FOR_WHO_SENT: Final = (401, 403)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def make_app(
+def make_app(  # noqa: PLR0913 - it has as many sides
     desk: Desk,
     hearing: Hearing,
     deliver: Deliver,
@@ -49,6 +50,7 @@ def make_app(
     health: Health,
     metrics: Metrics,
     lifespan: Lifespan,
+    catching: Catching | None = None,
 ) -> FastAPI:
     """Put the routes together.
 
@@ -59,6 +61,7 @@ def make_app(
         health: answers operators.
         metrics: where requests are counted.
         lifespan: what runs beside the requests.
+        catching: follows subscriptions; without it their numbers are followed and nobody is asked.
     """
     app = FastAPI(
         title="Vigil gateway",
@@ -70,7 +73,14 @@ def make_app(
         redoc_url=None,
     )
     failure = partial(answer_failure, metrics)
-    app.add_middleware(FhirDoor, desk=desk, deliver=deliver, metrics=metrics, on_failure=failure)
+    app.add_middleware(
+        FhirDoor,
+        catching=catching or Catching([], metrics, clock=monotonic, marks=None),
+        desk=desk,
+        deliver=deliver,
+        metrics=metrics,
+        on_failure=failure,
+    )
     app.add_middleware(Counted, metrics=metrics)  # outside of the door
 
     async def failed(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from os import urandom
+from pathlib import Path
 from time import monotonic, time_ns
 from typing import Final
 
@@ -13,9 +14,12 @@ from fastapi import FastAPI
 
 from services.core.errors import CommandError, ExitCode, Retry, Stop
 from services.gateway.app import make_app
+from services.gateway.catching import Catching, Followed
 from services.gateway.depot import Depot
 from services.gateway.mllp import Mllp
 from services.gateway.outbox import Outbox
+from services.gateway.reception.body import check_object
+from services.gateway.reception.credentials import Source
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import FEEDBACK, OUTCOMES, Hearing
 from services.gateway.reception.records import TOPIC
@@ -32,6 +36,7 @@ ASK_EVERY_S: Final = 2.0
 
 Ending = Callable[[ExitCode], None]
 """Ends the process, with this code."""
+Following = tuple[list[Followed], Path | None]
 AskPartitions = Callable[[list[str]], list[tuple[str, int]]]
 """Lists every partition of topics; may block, raises Retry when the cluster does not say."""
 
@@ -51,6 +56,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     abandon: Ending,
     make_depot: Callable[[Outbox], Depot] | None = None,
     open_mllp: Callable[[Mllp], Awaitable[None]] | None = None,
+    followed: Following | None = None,
 ) -> FastAPI:
     """Put the gateway together.
 
@@ -67,6 +73,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         make_depot: gives what keeps records on disk while Kafka is away; without it they are
             turned away.
         open_mllp: opens the door for HL7 v2; without it there is none.
+        followed: the subscriptions whose servers can be asked, and where their marks are kept.
     """
     desk = Desk(sources, key, clock=lambda: time_ns() // 1000, randomness=urandom)
     partitions: dict[str, int] = {}
@@ -79,6 +86,14 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     metrics.gauge("outbox_records").set_function(lambda: depot.kept if depot else 0)
     metrics.gauge("outbox_bytes").set_function(lambda: depot.kept_bytes if depot else 0)
 
+    subscriptions, marks = followed or ([], None)
+    catching = Catching(subscriptions, metrics, clock=monotonic, marks=marks)
+
+    async def take(source: str, body: bytes) -> None:
+        check_object(body)
+        _, record = desk.translated(Source(id=source), body, declared=None)
+        await way.deliver(record)
+
     mllp = Mllp(desk, way.deliver, metrics)
 
     @asynccontextmanager
@@ -87,6 +102,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
             asyncio.create_task(watch(outbox, stop)),
             asyncio.create_task(tick(desk, way, metrics)),
             asyncio.create_task(learn(partitions, ask)),
+            asyncio.create_task(catching.watch(take)),
         ]
         if depot:
             tasks.append(asyncio.create_task(empty(depot, stop, abandon)))
@@ -97,6 +113,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(catching.keep)
         log.info("stopped", records_left=outbox.flush(FLUSH_S))
         if depot:
             await depot.close()
@@ -109,6 +126,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         health=health,
         metrics=metrics,
         lifespan=beside_requests,
+        catching=catching,
     )
 
 

@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.core.errors import Reason
+from services.gateway.catching import Catching
 from services.gateway.reception import interactions
 from services.gateway.reception.answers import FHIR, Rejected
 from services.gateway.reception.body import MAX_BYTES, check_object
 from services.gateway.reception.desk import Desk
 from services.gateway.reception.interactions import Address
+from services.gateway.reception.subscriptions import HANDSHAKE, HEARTBEAT, notification_of
 from services.gateway.tls import CERTIFICATE
 from services.runtime.ports import Output
 from services.runtime.telemetry.health import JSON
@@ -41,10 +43,12 @@ class FhirDoor:
         *,
         desk: Desk,
         deliver: Deliver,
+        catching: Catching,
         metrics: Metrics,
         on_failure: OnFailure,
     ) -> None:
         self._app, self._desk, self._deliver = app, desk, deliver
+        self._catching = catching
         self._bytes = metrics.counter("request_body_bytes_total")
         self._on_failure = on_failure
 
@@ -72,8 +76,16 @@ class FhirDoor:
         check_object(body)
         told = interactions.agreed(address, headers, body) if address.kind else {}
         answers = interactions.answers_of(body)
+        said = notification_of(body)
+        if said is not None:
+            self._catching.count(source.id, said)
+            if said.kind in (HANDSHAKE, HEARTBEAT):
+                self._catching.hold(source.id, said)
+                return Response(status_code=200)
         name, record = self._desk.fhir(source, headers, body)
         await self._deliver(record)
+        if said is not None:
+            self._catching.hold(source.id, said)
         self._bytes.inc(len(body))
         if answers:
             return Response(interactions.bundle_of(*answers, name), 200, media_type=FHIR)

@@ -26,3 +26,6 @@ class GatewaySettings(ServiceSettings):
     tls_certificate_file: Path | None = None
     tls_key_file: Path | None = None
     tls_client_ca_file: Path | None = None
+    subscriptions_file: Path | None = Field(
+        default=None, description="FHIR Subscriptions whose servers are asked for missing events"
+    )
