@@ -1,6 +1,5 @@
 """What may stand on a topic: the list, the schemas, and texts that try to slip through."""
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from allowed import (
     schema_of,
     strangers,
 )
-from builders import Resource, bundle, codec, encounter, ingest, observation, patient, record
+from builders import codec, ingest, record
+from canary.messages import MESSAGE, PLACES, Place, poisoned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,71 +118,6 @@ def test_the_examples_are_as_the_list_says(topic: str) -> None:
         assert strangers(topic, codec().decode(wire, kind)) == [], path.name
 
 
-COVERAGE: Resource = {
-    "resourceType": "Coverage",
-    "type": {"coding": [{"system": "https://nahdo.org/sopt", "code": "1"}], "text": "17"},
-    "beneficiary": {"reference": "Patient/p-1", "display": "18"},
-    "payor": [{"display": "19"}],
-}
-MESSAGE = bundle(
-    patient(
-        name=[{"family": "Doe", "given": ["Jo"], "text": "Jo Doe"}],
-        identifier=[{"system": "urn:mrn", "value": "1"}],
-        telecom=[{"system": "phone", "value": "2"}],
-        address=[{"line": ["3"], "city": "4", "postalCode": "5"}],
-        text={"status": "generated", "div": "<div>6</div>"},
-        communication=[{"language": {"coding": [{"code": "en"}], "text": "7"}}],
-        contact=[{"name": {"text": "8"}}],
-    ),
-    COVERAGE,
-    encounter(
-        reasonCode=[{"text": "9"}],
-        participant=[{"individual": {"reference": "Practitioner/x", "display": "10"}}],
-    ),
-    observation(
-        note=[{"text": "11", "authorString": "12"}],
-        performer=[{"display": "13"}],
-        device={"reference": "Device/x", "display": "14"},
-        interpretation=[{"text": "15"}],
-        referenceRange=[{"text": "16"}],
-    ),
-    kind="transaction",
-)
-
-
-def places_of(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every text of a message, and of every object, which can take another field."""
-    match content:
-        case dict():
-            yield (*path, None)
-            for name, value in content.items():
-                yield from places_of(value, (*path, name))
-        case list():
-            for at, value in enumerate(content):
-                yield from places_of(value, (*path, at))
-        case str():
-            yield path
-        case _:
-            return
-
-
-PLACES = list(places_of(MESSAGE))
-
-
-def poisoned(places: list[tuple[Any, ...]], canary: str) -> Any:
-    """The message with a canary in place of some texts, or as the key and value of new fields."""
-    content: Any = copy.deepcopy(MESSAGE)
-    for *path, last in sorted(places, key=len, reverse=True):
-        holder = content
-        for step in path:
-            holder = holder[step]
-        if last is None:
-            holder[canary] = {"url": canary, "valueString": canary}
-        else:
-            holder[last] = canary
-    return content
-
-
 def told(content: Any, offset: int = 0) -> list[tuple[str, bytes, list[str]]]:
     """What ingest writes of a message outside the PHI zone: topic, all bytes, texts amiss."""
     outputs = [o for o in ingest().handle([record(content, offset=offset)]) if o.topic not in PHI]
@@ -212,9 +147,7 @@ def test_a_canary_in_any_text_or_unknown_field_is_dropped_at_the_edge(canary: st
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(PLACES), max_size=8, unique=True), st.sampled_from(CANARIES))
-def test_canaries_in_many_places_at_once_are_dropped(
-    places: list[tuple[Any, ...]], canary: str
-) -> None:
+def test_canaries_in_many_places_at_once_are_dropped(places: list[Place], canary: str) -> None:
     # A place inside one that was replaced by a text is gone: keep those that stand alone.
     alone = [p for p in places if not any(q != p and q == p[: len(q)] for q in places)]
     for _, text, amiss in told(poisoned(alone, canary)):
