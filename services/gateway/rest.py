@@ -1,6 +1,6 @@
 """The door for FHIR: straight below the server, because every message passes here.
 
-A web framework takes ten times as long over a request as all that is done here.
+A web framework would take longer over a request than all that is done with it.
 """
 
 import asyncio

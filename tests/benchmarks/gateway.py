@@ -18,14 +18,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from time import process_time
+from timeit import timeit
 from typing import Any
 
+import hl7  # type: ignore[import-untyped]  # it has no types
 import msgspec
 import numpy as np
 import uvloop
 from report import line
 from typing_extensions import override
 
+from services.gateway.hl7v2.segments import parted
+from services.gateway.hl7v2.translation import bundle as translated
+from services.gateway.hl7v2.translation import header_of
 from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
@@ -229,6 +235,23 @@ def measured(ports: tuple[int, int], pid: int, given: argparse.Namespace) -> dic
     return found
 
 
+def reading_us() -> dict[str, float]:
+    """Processor time to parse the message with the `hl7` package, and to read and translate it."""
+    message = mllp(0).message.strip(b"\x0b\x1c\r")
+    text = message.decode()
+
+    def ours() -> None:
+        segments = parted(message)
+        translated(header_of(segments[0]), segments, None)
+
+    return {
+        "hl7_parse": round(
+            timeit(lambda: hl7.parse(text), timer=process_time, number=500) / 500 * 1e6
+        ),
+        "read_and_translated": round(timeit(ours, timer=process_time, number=500) / 500 * 1e6),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=10)
@@ -257,6 +280,7 @@ def main() -> None:
         finally:
             broker.stop()
     figures = {
+        "reading_us": reading_us(),
         "kafka": with_kafka,
         "outbox": away,
         "outbox_drained_per_s": round(kept / drained_s),
