@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections import Counter
 
 from services.core.events import Fate, Receipt
 from services.ingest.normalise.message import CLOCK_SKEW
@@ -60,14 +61,18 @@ def counting(metrics: Metrics) -> OnReceipt:
     lately.set_function(lambda: refusals.worst().refused)
     in_a_row.set_function(lambda: refusals.worst().in_a_row)
 
+    fates = {fate: metrics.counter("entries_total", outcome=fate) for fate in Fate}
+    skewed = metrics.counter("skewed_entries_total")
+
     def count(receipt: Receipt) -> None:
         refusals.note(receipt)
+        for fate, number in Counter([entry.fate for entry in receipt.entries]).items():
+            fates[fate].inc(number)
         for entry in receipt.entries:
-            metrics.counter("entries_total", outcome=entry.fate).inc()
-            if entry.fate is Fate.VITALS and entry.detail == CLOCK_SKEW:
-                metrics.counter("skewed_entries_total").inc()
-            if entry.fate is Fate.DEAD:
+            if entry.detail and entry.fate is Fate.DEAD:
                 metrics.counter("dead_letters_total", reason=entry.detail).inc()
+            elif entry.detail == CLOCK_SKEW:
+                skewed.inc()
 
     return count
 

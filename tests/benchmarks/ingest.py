@@ -24,18 +24,21 @@ from report import line, spread
 from scoring import Counting
 
 from services.core.events import Kind
+from services.ingest.__main__ import counting
 from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.findings import Finding, Measured, Message
 from services.ingest.normalise.message import Reader
 from services.ingest.normalise.quantities import reading
 from services.ingest.normalise.resources import Quantity
-from services.ingest.pipeline import RAW
+from services.ingest.pipeline import RAW, OnReceipt
 from services.local.home import here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.ports import Output, Record
+from services.runtime.telemetry.build import Build
+from services.runtime.telemetry.metrics import Metrics
 from services.runtime.topics.files import read_topics
 from services.runtime.worker import Plan, Worker
 from services.simulator import fhir
@@ -48,12 +51,12 @@ VALUES = {"HR": 81.0, "O2Sat": 97.0, "Resp": 16.0, "Temp": 37.1, "MAP": 80.0}
 EXAMPLES = builders.REPO.parent / "shared" / "data" / "fhir"
 
 
-def observation(number: int) -> fhir.Resource:
+def observation(number: int, patient: int) -> fhir.Resource:
     """One value of one patient, as a bedside gateway sends it (600 bytes)."""
     name = NAMES[number % len(NAMES)]
     charted = fhir.Charted(
-        patient=f"p-{number % PATIENTS:06d}",
-        encounter=f"e-{number % PATIENTS:06d}",
+        patient=f"p-{patient % PATIENTS:06d}",
+        encounter=f"e-{patient % PATIENTS:06d}",
         effective=f"2026-01-05T07:{number // PATIENTS % 60:02d}:00+00:00",
         device=f"monitor-{number % 60}",
     )
@@ -61,13 +64,16 @@ def observation(number: int) -> fhir.Resource:
 
 
 def singles(count: int) -> list[bytes]:
-    return [json.dumps(observation(n)).encode() for n in range(count)]
+    return [json.dumps(observation(n, n)).encode() for n in range(count)]
 
 
 def bundles(count: int) -> list[bytes]:
-    """As many Observations in Bundles, each of one patient per ten entries."""
+    """As many Observations in Bundles: a round through a ward, eight values of each patient."""
     starts = range(0, count, IN_A_BUNDLE)
-    found = [fhir.bundle(map(observation, range(at, at + IN_A_BUNDLE))) for at in starts]
+    found = [
+        fhir.bundle(observation(n, n // len(NAMES)) for n in range(at, at + IN_A_BUNDLE))
+        for at in starts
+    ]
     return [json.dumps(bundle).encode() for bundle in found]
 
 
@@ -151,9 +157,14 @@ def cost(work: Callable[[Sequence[Any]], object], given: Sequence[Any], per: int
     return (time.process_time() - began) / per * 1e6
 
 
+def counted() -> OnReceipt:
+    """What hears of every message in the service: its metrics."""
+    return counting(Metrics(Build(service="ingest", version="0", revision="", python="")))
+
+
 def handling(size: int) -> Callable[[Sequence[Record]], object]:
     """The whole handler, outputs encoded, in batches of a size."""
-    task = builders.ingest()
+    task = builders.ingest(counted())
 
     def work(given: Sequence[Record]) -> None:
         for start in range(0, len(given), size):
@@ -174,8 +185,10 @@ def transacted(bodies: Sequence[bytes], per: int) -> tuple[float, float]:
             stopping = threading.Event()
             meter = Counting(len(bodies), stopping)
             plan = Plan(service="ingest", instance=0, inputs=(RAW,))
-            make = lambda _: builders.ingest()  # noqa: E731 - a maker of tasks and no more
-            Worker(plan, options, make, meter, time.monotonic).run(stopping)
+            heard = counted()
+            Worker(plan, options, lambda _: builders.ingest(heard), meter, time.monotonic).run(
+                stopping
+            )
         finally:
             broker.stop()
     cpu = (meter.cpu_ended - meter.cpu_began) / per * 1e6
