@@ -8,7 +8,7 @@ is crash-only: whatever is raised ends the process, the supervisor starts the ne
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -24,6 +24,10 @@ POLL_S: Final = 0.1
 IDLE_COMMIT_S: Final = 0.005
 SHORTEST_S: Final = 0.020
 LONGEST_S: Final = 0.100
+PART_BYTES: Final = 1 << 20
+"""So much is handled before the clock is looked at: a Bundle of 1 MiB holds 1,500 entries."""
+TOO_LONG_S: Final = 1.0
+"""A transaction that is so old is committed, though more was read with what it holds."""
 COMMIT_TIMEOUT_S: Final = 5.0
 OPEN_TIMEOUT_S: Final = 10.0
 REPORT_S: Final = 1.0
@@ -136,14 +140,18 @@ class Worker:
         A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
         more time for the work between. Where records wait in their hundreds nobody can be told
-        soon: a transaction is as long as it may be, so that all are told the sooner.
+        soon: a transaction is as long as it may be, so that all are told the sooner. Whatever
+        one reading brought, a transaction ends before the broker would give it up.
         """
         began = self._clock()
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
             if len(records) >= DRAIN_RECORDS:
                 latest = began + LONGEST_S
-            self._handle(records)
+            for part in parts(records):
+                self._handle(part)
+                if self.began is not None and self._clock() - self.began >= TOO_LONG_S:
+                    self._commit()
             rest_s = min(IDLE_COMMIT_S, latest - self._clock())
             records = self._reader.read(rest_s) if rest_s > 0 else []
         self._commit()
@@ -211,6 +219,20 @@ class Worker:
         self._held.difference_update(partitions)
         for number in self._tasks.keys() - {number for _, number in self._held}:
             del self._tasks[number]
+
+
+def parts(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Cut records into parts of PART_BYTES, or of one record; most readings are one part."""
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        size += len(record.value or b"")
+        if size > PART_BYTES and part:
+            yield part
+            part, size = [], len(record.value or b"")
+        part.append(record)
+    if part:
+        yield part
 
 
 def watch(worker: Worker, clock: Clock) -> threading.Thread:

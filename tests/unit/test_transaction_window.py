@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from services.runtime.kafka.client import gathering
 from services.runtime.kafka.group import DRAIN_RECORDS, Partition
 from services.runtime.ports import Output, Record, Stateless
-from services.runtime.worker import LONGEST_S, SHORTEST_S, Plan, Worker
+from services.runtime.worker import (
+    LONGEST_S,
+    PART_BYTES,
+    SHORTEST_S,
+    TOO_LONG_S,
+    Plan,
+    Worker,
+    parts,
+)
 
 STEP_S = 0.001
 RECORD = Record("a", 0, 0, 0, None, None)
@@ -93,6 +101,33 @@ def test_a_light_load_never_waits_for_a_slow_commit_of_before(commit_s: float) -
     worker._transact([RECORD])
     worker._transact([RECORD])
     assert world.lasted_s[1] <= 2 * STEP_S
+
+
+@given(st.lists(st.integers(0, 2 * PART_BYTES // 3), max_size=40))
+def test_parts_are_all_records_in_their_order_and_small(sizes: list[int]) -> None:
+    whole = bytes(PART_BYTES)
+    records = [Record("a", 0, i, 0, None, whole[:size] or None) for i, size in enumerate(sizes)]
+    cut = list(parts(records))
+    assert [record for part in cut for record in part] == records
+    assert all(len(p) == 1 or sum(len(r.value or b"") for r in p) <= PART_BYTES for p in cut)
+    if sum(sizes) <= PART_BYTES:
+        assert len(cut) == (1 if records else 0)
+
+
+def test_a_backlog_of_large_records_is_committed_before_the_broker_gives_it_up() -> None:
+    large = Record("a", 0, 0, 0, None, bytes(PART_BYTES))
+
+    class Slow(Stateless):
+        def handle(self, _: Sequence[Record]) -> Iterable[Output]:
+            world.now += 0.3
+            return ()
+
+    world = World([0.0] * 100, records=0)
+    worker = worker_in(world)
+    worker._tasks[0] = Slow()
+    worker._transact([large] * 40)
+    assert len(world.lasted_s) == 10
+    assert max(world.lasted_s) <= TOO_LONG_S + 0.3
 
 
 def test_only_what_nobody_waits_for_is_gathered() -> None:
