@@ -10,11 +10,11 @@ import argparse
 import asyncio
 import itertools
 import multiprocessing
-import sys
+import queue
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Self
@@ -22,6 +22,7 @@ from zlib import crc32
 
 import msgspec
 import numpy as np
+from progress import counting, ending_by_signal, say
 from report import line
 from whole_path import WholePath, until
 
@@ -38,6 +39,7 @@ from services.simulator.ward import Ward
 TOPICS = ["predictions.v1", "alerts.v1"]
 LANES = 16
 READ_S = 0.005
+TOLD_S = 1.0
 LENGTH_BYTES = 4
 SETTLED_S = 300.0
 BARS_MS = [("steady", "p50", 60.0), ("steady", "p99", 300.0), ("high", "p99", 1000.0)]
@@ -79,15 +81,15 @@ def _one(messages: list[Message], lane: int) -> Message:
 
 
 class Spool(msgspec.Struct, frozen=True):
-    """Messages in a file; `hours` of event time lie between the first and the last."""
+    """Events in Bundles in a file; `hours` of event time lie between the first and the last."""
 
     path: Path
-    messages: int
+    events: int
     hours: float
 
 
-def spooled(path: Path, messages: Iterable[Message]) -> Spool:
-    """Write messages to a file."""
+def spooled(path: Path, messages: Iterable[Message], size: int) -> Spool:
+    """Write Bundles of so many events to a file."""
     encoder, count, first, last = msgspec.msgpack.Encoder(), 0, None, None
     with path.open("wb") as file:
         for message in messages:
@@ -96,7 +98,7 @@ def spooled(path: Path, messages: Iterable[Message]) -> Spool:
             first, last, count = first or message.time, message.time, count + 1
     assert first is not None
     assert last is not None
-    return Spool(path, count, (last - first).total_seconds() / 3600)
+    return Spool(path, count * size, (last - first).total_seconds() / 3600)
 
 
 def told(file: IO[bytes]) -> Iterator[Message]:
@@ -194,9 +196,10 @@ def phase(
     before = seen.predictions
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    sender = context.Process(target=send, args=(spool, path.gateway, seconds, answer))
+    # A daemon: it must not go on where the bench is told to end.
+    sender = context.Process(target=send, args=(spool, path.gateway, seconds, answer), daemon=True)
     sender.start()
-    sent = answer.get()
+    sent = awaited(answer, sender, counting(spool.path.name, spool.events), seen, before)
     sender.join()
     unexplained = settled(path, seen)
     return {
@@ -209,6 +212,20 @@ def phase(
         "accepted_to_alert_ms": percentiles(seen.alerts),
         "accepted_to_prediction_ms": percentiles(itertools.chain(*seen.scored)),
     }
+
+
+def awaited(
+    answer: Any, sender: Any, tell: Callable[[int], int], seen: Subscriber, before: int
+) -> dict[str, Any]:
+    """Tell how many are predicted until the sender answers."""
+    while True:
+        try:
+            found: dict[str, Any] = answer.get(timeout=TOLD_S)
+        except queue.Empty:
+            assert sender.is_alive(), "the sender died"
+            tell(seen.predictions - before)
+        else:
+            return found
 
 
 def settled(path: WholePath, seen: Subscriber) -> int:
@@ -238,13 +255,16 @@ def main() -> None:
         "high": (int(given.high_rate * given.high_seconds), given.high_seconds),
         "burst": (given.burst, None),
     }
+    ending_by_signal()
     path, figures = WholePath(here().cache), dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
-        sys.stderr.write("making the Bundles\n")
+        say("making the Bundles")
         ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)
         stream = merged(ward.messages(100_000), given.size)
         spools = {
-            name: spooled(Path(folder) / name, itertools.islice(stream, many // given.size))
+            name: spooled(
+                Path(folder) / name, itertools.islice(stream, many // given.size), given.size
+            )
             for name, (many, _) in wanted.items()
         }
         try:
@@ -252,7 +272,7 @@ def main() -> None:
             with Subscriber(path) as seen:
                 for name, (_, seconds) in wanted.items():
                     figures[name] = phase(path, seen, spools[name], seconds)
-                    sys.stderr.write(f"{name}: {figures[name]}\n")
+                    say(f"{name}: {figures[name]}")
         finally:
             path.stop()
     del figures[WARM]

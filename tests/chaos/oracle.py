@@ -99,9 +99,9 @@ class Undisturbed:
             changed=differing([line for _, line in written], self._lines[p]),
             alerts=len(alerts),
             alerts_changed=differing(alerts, self._alerts[p]),
-            patients=len(_known_to(self._tasks[p])),
+            patients=len(known_to(self._tasks[p])),
             rows_changed=unequal(self._dump(p, rows), self._dump(p, self._rows[p])),
-            state_changed=unequal(known, _known_to(self._tasks[p])),
+            state_changed=unequal(known, known_to(self._tasks[p])),
         )
 
     def _follow(self, p: int, log: Log) -> None:
@@ -124,7 +124,7 @@ class Undisturbed:
         task = self._make(p)
         for key, value in rows.items():
             task.load(key, value)
-        return _known_to(task) | {key: rows[key] for key in AS_THEY_ARE & rows.keys()}
+        return known_to(task) | {key: rows[key] for key in AS_THEY_ARE & rows.keys()}
 
     def _exploded(self, batches: Iterable[bytes]) -> list[tuple[str, bytes]]:
         """Cut batches into entries: the id of each, and a digest of all that it says."""
@@ -141,7 +141,8 @@ class Undisturbed:
         return prediction_id(self._topic_id, p, offset, digest=self._digest)
 
 
-def _known_to(task: Task) -> State:
+def known_to(task: Task) -> State:
+    """Give all that a task of scoring knows of its patients."""
     if not isinstance(task, Scoring):
         raise TypeError(type(task))
     return dict(task.dump())
