@@ -51,7 +51,7 @@ def make_app(  # noqa: PLR0913 - it has as many sides
     metrics: Metrics,
     lifespan: Lifespan,
     catching: Catching | None = None,
-) -> FastAPI:
+) -> ASGIApp:
     """Put the routes together.
 
     Args:
@@ -73,15 +73,6 @@ def make_app(  # noqa: PLR0913 - it has as many sides
         redoc_url=None,
     )
     failure = partial(answer_failure, metrics)
-    app.add_middleware(
-        FhirDoor,
-        catching=catching or Catching([], metrics, clock=monotonic, marks=None),
-        desk=desk,
-        deliver=deliver,
-        metrics=metrics,
-        on_failure=failure,
-    )
-    app.add_middleware(Counted, metrics=metrics)  # outside of the door
 
     async def failed(request: Request, error: Exception) -> Response:
         return failure(request.url.path, error)
@@ -92,7 +83,15 @@ def make_app(  # noqa: PLR0913 - it has as many sides
     _take_answers(app, desk, hearing, deliver)
     _tell_health(app, health)
     app.openapi()["paths"].update(FHIR_PATHS)  # the door is no route
-    return app
+    door = FhirDoor(
+        app,
+        catching=catching or Catching([], metrics, clock=monotonic, marks=None),
+        desk=desk,
+        deliver=deliver,
+        metrics=metrics,
+        on_failure=failure,
+    )
+    return Counted(door, metrics)
 
 
 def _take_ticks(app: FastAPI, desk: Desk, deliver: Deliver, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from services.core.errors import CommandError, ExitCode, Retry, Stop
 from services.gateway.app import make_app
@@ -57,7 +58,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     make_depot: Callable[[Outbox], Depot] | None = None,
     open_mllp: Callable[[Mllp], Awaitable[None]] | None = None,
     followed: Following | None = None,
-) -> FastAPI:
+) -> ASGIApp:
     """Put the gateway together.
 
     Args:
