@@ -53,6 +53,8 @@ class Mllp:
         """
         self._desk, self._deliver, self._metrics = desk, deliver, metrics
         self._connections: set[asyncio.Task[None]] = set()
+        self._taking: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._server: asyncio.Server | None = None
 
     async def open(self, door: socket, tls: ssl.SSLContext | None) -> None:
@@ -67,9 +69,10 @@ class Mllp:
 
     async def close(self) -> None:
         """End: a message that is being taken is answered first."""
+        self._closing = True
         if self._server:
             self._server.close()
-        for connection in self._connections:
+        for connection in self._connections - self._taking:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
@@ -81,7 +84,7 @@ class Mllp:
             return
         self._connections.add(task)
         try:
-            await self._converse(reader, writer)
+            await self._converse(reader, writer, task)
         except _Broken as broken:
             self._count("closed", str(broken))
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -92,23 +95,25 @@ class Mllp:
             with contextlib.suppress(OSError, TimeoutError):
                 await writer.wait_closed()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> None:
         certificate = certificate_of(writer)
-        while await _begun(reader):
+        while not self._closing and await _begun(reader):
             try:
                 body = await _frame(reader)
             except asyncio.LimitOverrunError:
                 why = NotTaken(Answer.REJECTED, SEQUENCE, reason=Reason.TOO_LARGE)
                 await _say(writer, self._refused(None, why))
                 raise _Broken(Reason.TOO_LARGE) from None
-            # A message that is being taken is answered even where the process is told to end.
-            taking = asyncio.ensure_future(self.take(body, certificate))
+            self._taking.add(task)
             try:
-                answer = await asyncio.shield(taking)
-            except asyncio.CancelledError:
-                await _say(writer, await taking)
-                raise
-            await _say(writer, answer)
+                await _say(writer, await self.take(body, certificate))
+            finally:
+                self._taking.discard(task)
 
     async def take(self, body: bytes, certificate: str = "") -> bytes:
         """Take one message and give the answer to it; never raises."""
@@ -180,8 +185,9 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
 
 async def _say(writer: asyncio.StreamWriter, answer: bytes) -> None:
     writer.write(START + answer + END)
-    async with asyncio.timeout(FRAME_TIMEOUT_S):
-        await writer.drain()
+    if writer.transport.get_write_buffer_size():  # else nothing could be waited for
+        async with asyncio.timeout(FRAME_TIMEOUT_S):
+            await writer.drain()
 
 
 def _declared(header: Header, source: Source) -> str | None:
@@ -201,5 +207,5 @@ def _place(rejected: Rejected) -> str:
 
 
 def _signed() -> dict[str, str]:
-    now = datetime.now(UTC)
-    return {"at": f"{now:%Y%m%d%H%M%S}+0000", "name": f"{now:%Y%m%d%H%M%S%f}"}
+    name = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+    return {"at": f"{name[:14]}+0000", "name": name}
