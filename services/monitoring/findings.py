@@ -40,11 +40,18 @@ _SPAN: Final = (
     " at >= fromUnixTimestamp64Micro({since:Int64}) AND at < fromUnixTimestamp64Micro({end:Int64})"
 )
 _MIX: Final = (
-    f"SELECT reading.$PART AS name, {_SPLIT} FROM"  # noqa: S608 - as above
-    " (SELECT measured_at AS at, arrayJoin(arrayZip(variable_names, units, codes)) AS reading"
+    f"SELECT $PART AS name, {_SPLIT} FROM"  # noqa: S608 - as above
+    " (SELECT measured_at AS at, source,"
+    " arrayJoin(arrayZip(variable_names, units, codes, devices)) AS reading"
     f" FROM vitals WHERE kind = 'observation' AND {_SPAN})"
     " WHERE reading.1 = {variable:String} GROUP BY name"
 )
+_PARTS: Final = {
+    "unit": "reading.2",
+    "code": "reading.3",
+    "device": "reading.4",
+    "site": "source",
+}
 _REFUSED: Final = (
     f"SELECT if(fate = 'dead', detail, '') AS name, {_SPLIT} FROM"  # noqa: S608 - as above
     f" (SELECT received_at AS at, fate, detail FROM receipts WHERE {_SPAN}) GROUP BY name"
@@ -125,11 +132,12 @@ class Findings:
     def mix(self, window: Window, variable: str) -> list[Share]:
         """Give what has another share in a window than in the days before it.
 
-        Units and codes of the variable, and reasons for which anything was refused.
+        Units, codes, devices and sites of the variable, and reasons for which anything was
+        refused.
         """
         asked = {"since": window.start - BEFORE, **window._asdict()}
         found = []
-        for what, part in (("unit", "2"), ("code", "3")):
+        for what, part in _PARTS.items():
             statement = _MIX.replace("$PART", part)
             found += _shares(what, self._store.query(statement, asked | {"variable": variable}))
         return found + _shares("refused", self._store.query(_REFUSED, asked))

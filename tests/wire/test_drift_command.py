@@ -269,11 +269,16 @@ def test_a_signal_is_listed_and_explained_with_what_would_have_been_seen(
     assert "ALARM" in world.say("list")
 
 
-def test_a_new_unit_is_told_beside_the_signal(world: World, site: Baseline) -> None:
+def test_a_new_unit_device_or_site_is_told_beside_the_signal(world: World, site: Baseline) -> None:
     """Temperatures in Celsius the day before, every other one in Fahrenheit in the window."""
+    units = ["Cel"] * 5 + ["[degF]", "Cel"] * 3
     events = [
-        measured(f"p{number}", START - 5 * HOUR + number * HOUR, {"Temp": 37.0}, units=[unit])
-        for number, unit in enumerate(["Cel"] * 5 + ["[degF]", "Cel"] * 3)
+        msgspec.structs.replace(
+            measured(f"p{number}", START - 5 * HOUR + number * HOUR, {"Temp": 37.0}, units=[unit]),
+            devices=["" if unit == "Cel" else "a1b2c3d4e5f60718"],
+            source="west" if unit == "Cel" else "east",
+        )
+        for number, unit in enumerate(units)
     ]
     world.keep(told(0, [("vitals.v1", event) for event in events]))
     _, signal = drifted(site)
@@ -281,7 +286,11 @@ def test_a_new_unit_is_told_beside_the_signal(world: World, site: Baseline) -> N
     world.keep(told(10, [("signals.v1", signal)]))
     _, found = world.ask("explain", "drift-Temp-all-1")
     assert found["statement"] is None  # of Temp nothing was stated
-    assert found["mix"] == [["unit", "Cel", 0.5, 1.0], ["unit", "[degF]", 0.5, 0.0]]
+    assert found["mix"] == [
+        *(["unit", "Cel", 0.5, 1.0], ["unit", "[degF]", 0.5, 0.0]),
+        ["device", "a1b2c3d4e5f60718", 0.5, 0.0],
+        *(["site", "east", 0.5, 0.0], ["site", "west", 0.5, 1.0]),
+    ]
     assert "unit [degF]: 0.0% in the days before, 50.0% in the window" in world.say(
         "explain", "drift-Temp-all-1"
     )
