@@ -1,6 +1,6 @@
 """What a run of vitals offsets told and did, as arrays, from which batches are cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -8,54 +8,56 @@ import numpy.typing as npt
 
 from services.core.cohorts import DIMENSIONS
 from services.core.compiled import compiled
-from services.core.events import Cause, Disposition, Kind, Vitals
+from services.core.events import PSEUDONYM_BYTES, Cause, Disposition, Kind, Vitals
 from services.core.vitals import VARIABLES
+from services.scoring.message import (
+    ACCEPTED,
+    FIELDS,
+    KIND,
+    KINDS,
+    MEASURED,
+    NAMED,
+    OBSERVATION,
+    READINGS,
+    VALUES,
+    WHERE,
+    WHO,
+    Messages,
+    spelled,
+)
+from services.scoring.message import VARIABLES as VARIABLES_AT
+from services.scoring.summary import NEVER
 
+STARTS: Final = [WHO, WHERE, *range(VARIABLES_AT, FIELDS)]
+"""The fields that are places."""
+TICK: Final = KINDS.index(Kind.TICK)
 UNREADABLE: Final = 255
 """Kind of a record that nobody could read."""
-ABSENT_PERSON: Final = bytes(16)
+ABSENT_PERSON: Final = bytes(PSEUDONYM_BYTES)
 NOBODY: Final = ("",) * len(DIMENSIONS)
-OBSERVATION: Final = Kind.OBSERVATION
-_NUMBERS: Final = {kind.value: number for number, kind in enumerate(Kind)}
 _MANY: Final = len(VARIABLES)
 
 Array = npt.NDArray[Any]
 
 
-class Fact(NamedTuple):
-    """What became of one offset when its event was applied.
+class Facts(NamedTuple):
+    """What became of N messages when they were applied, and of whom they were.
 
     Attributes:
-        event: that was read; of a record that nobody could read, UNREAD.
-        disposition: SCORED means that a score is due.
-        cause: why not, or what was special.
-        encounter: that the event concerns.
+        dispositions: SCORED means that a score is due.
+        causes: why not, or what was special.
+        heads: newest measurement of the patient after each, µs; NEVER without.
+        rows: of the features among the batch's; -1 without.
         cohorts: the patient's, in the order of DIMENSIONS; the last is the unit.
-        as_of: event time of the features, µs.
-        row: of the features among the batch's; -1 without.
+        stays: encounter of those that name none.
     """
 
-    event: Vitals
-    disposition: Disposition
-    cause: Cause = Cause.NONE
-    encounter: bytes = ABSENT_PERSON
-    cohorts: tuple[str, ...] = NOBODY
-    as_of: int = 0
-    row: int = -1
-
-
-UNREAD: Final = Vitals(
-    kind=Kind.TICK,
-    source="",
-    pseudonym=b"",
-    measured_at=0,
-    received_at=0,
-    accepted_at=0,
-    ingest_id="",
-    raw_partition=0,
-    raw_offset=0,
-)
-"""Stands for a record that nobody could read."""
+    dispositions: Sequence[Disposition]
+    causes: Sequence[Cause]
+    heads: Sequence[int]
+    rows: Sequence[int]
+    cohorts: Sequence[tuple[str, ...]]
+    stays: Mapping[int, bytes]
 
 
 class Columns(NamedTuple):
@@ -114,91 +116,101 @@ _PER_ENTRY: Final = tuple(
 )
 
 
-def columns_of(offsets: Sequence[int], facts: Sequence[Fact]) -> Columns:
-    """Gather facts, in the order of the log, into columns."""
-    events, dispositions, causes, encounters, cohorts, as_of, rows = zip(*facts, strict=True)
+def columns_of(offsets: Sequence[int], messages: Messages, facts: Facts) -> Columns:
+    """Gather what messages told and did, in the order of the log, into columns."""
     groups: dict[tuple[str, ...], int] = {}
-    numbers = [groups.setdefault(names, len(groups)) for names in cohorts]
-    many, bitmaps, values = _measured(events)
+    numbers = [groups.setdefault(names, len(groups)) for names in facts.cohorts]
+    told, fields = _spelled_out(messages)
+    size = len(fields)
+    people = np.zeros((2, size, PSEUDONYM_BYTES), np.uint8)
+    many, bitmaps = np.zeros(size, np.int64), np.zeros(size, np.uint64)
+    values = np.empty(int(fields[:, READINGS].sum()))
+    end = gather(np.frombuffer(told, np.uint8), fields, people, many, bitmaps, values)
+    for place, name in facts.stays.items():
+        people[1, place] = np.frombuffer(name, np.uint8)
+    heads, measured_at = np.array(facts.heads, np.int64), fields[:, MEASURED]
     return Columns(
         offsets=np.array(offsets, np.int64),
-        kinds=np.array([_kind(event) for event in events], np.uint8),
-        dispositions=_bytes(bytes(dispositions)),
-        causes=_bytes(bytes(causes)),
-        pseudonyms=_names([event.pseudonym or ABSENT_PERSON for event in events]),
-        encounters=_names(encounters),
-        times=np.array(
-            [
-                [event.measured_at for event in events],
-                [event.received_at for event in events],
-                [event.accepted_at for event in events],
-            ],
-            np.int64,
-        ),
-        as_of=np.array(as_of, np.int64),
-        rows=np.array(rows, np.int64),
+        kinds=fields[:, KIND].astype(np.uint8),
+        dispositions=np.frombuffer(bytes(facts.dispositions), np.uint8),
+        causes=np.frombuffer(bytes(facts.causes), np.uint8),
+        pseudonyms=people[0],
+        encounters=people[1],
+        times=fields[:, MEASURED : ACCEPTED + 1].T,
+        as_of=np.where(heads == NEVER, measured_at, heads),
+        rows=np.array(facts.rows, np.int64),
         groups=np.array(numbers, np.int64),
         many=many,
         bitmaps=bitmaps,
-        values=values,
+        values=values[:end],
         cohorts=list(groups),
     )
 
 
-def _kind(event: Vitals) -> int:
-    if event.kind is OBSERVATION:
-        return 0
-    return UNREADABLE if event is UNREAD else _NUMBERS[event.kind.value]
-
-
-def _bytes(content: bytes) -> Array:
-    return np.frombuffer(content, np.uint8)
-
-
-def _names(names: Sequence[bytes]) -> Array:
-    return _bytes(b"".join(names)).reshape(len(names), -1)
-
-
-def _measured(events: Sequence[Vitals]) -> tuple[Array, Array, Array]:
-    """Give number and bitmap of the variables that each event measured, and their values."""
-    told = [event if event.kind is OBSERVATION else UNREAD for event in events]
-    readings = np.array([len(event.variables) for event in told], np.int64)
-    variables = _bytes(b"".join([event.variables for event in told]))
-    values = np.frombuffer(b"".join([event.values for event in told]), "<f8")
-    many, bitmaps = np.zeros(len(told), np.int64), np.zeros(len(told), np.uint64)
-    kept = np.empty(len(values))
-    return many, bitmaps, kept[: pack_measured(readings, variables, values, many, bitmaps, kept)]
+def _spelled_out(messages: Messages) -> tuple[bytes, Array]:
+    """Give bytes and fields of all messages, also of those that were odd."""
+    fields, parts = messages.fields.copy(), [messages.told]
+    start = len(messages.told)
+    for place, event in messages.odd.items():
+        if place < len(fields):
+            fields[place] = 0
+            fields[place, KIND] = UNREADABLE
+            if isinstance(event, Vitals):
+                told, fields[place] = spelled(event)
+                fields[place, STARTS] += start
+                parts.append(told.tobytes())
+                start += len(told)
+    return b"".join(parts), fields
 
 
 @compiled
-def pack_measured(
-    readings: Array, variables: Array, values: Array, many: Array, bitmaps: Array, kept: Array
+def gather(
+    told: Array, fields: Array, people: Array, many: Array, bitmaps: Array, values: Array
 ) -> int:
-    """Order the values of each event by variable; of two of one variable it is the later.
+    """Fill in who each message was about, and what it measured, ordered by variable.
+
+    Of two values of one variable in a message it is the later.
 
     Args:
-        readings: (N,) of each event.
-        variables: (sum of readings,) numbers.
-        values: (sum of readings,), NaN is none.
-        many: (N,) is filled in.
-        bitmaps: (N,) is filled in.
-        kept: (sum of readings,) is filled in as far as there are values.
+        told: (bytes,) of all messages.
+        fields: (N, FIELDS) places in them.
+        people: (2, N, 16) pseudonyms and encounters, zeros.
+        many: (N,) variables that have a value.
+        bitmaps: (N,) these variables.
+        values: at least as many as there are readings.
 
     Returns:
-        how many there are.
+        how many values there are.
     """
-    row = np.empty(_MANY)
-    first = end = 0
-    for entry in range(len(readings)):
-        row[:] = np.nan
-        for reading in range(first, first + readings[entry]):
-            if variables[reading] < _MANY and not np.isnan(values[reading]):
-                row[variables[reading]] = values[reading]
-        first += readings[entry]
-        for variable in range(_MANY):
-            if not np.isnan(row[variable]):
-                bitmaps[entry] |= np.uint64(1) << np.uint64(variable)
-                many[entry] += 1
-                kept[end] = row[variable]
-                end += 1
+    row, end = np.empty(_MANY), 0
+    for i in range(len(fields)):
+        if fields[i, KIND] not in (TICK, UNREADABLE):
+            who, where = fields[i, WHO], fields[i, WHERE]
+            people[0, i] = told[who : who + PSEUDONYM_BYTES]
+            if fields[i, NAMED]:
+                people[1, i] = told[where : where + PSEUDONYM_BYTES]
+        if fields[i, KIND] == OBSERVATION:
+            _place(told, fields[i], row)
+            for variable in range(_MANY):
+                if not np.isnan(row[variable]):
+                    bitmaps[i] |= np.uint64(1) << np.uint64(variable)
+                    many[i] += 1
+                    values[end] = row[variable]
+                    end += 1
     return end
+
+
+@compiled
+def _place(told: Array, fields: Array, row: Array) -> None:
+    """Put the values of an observation where their variables belong, NaN elsewhere."""
+    row[:] = np.nan
+    bits = np.empty(1, np.int64)
+    for reading in range(fields[READINGS]):
+        variable = told[fields[VARIABLES_AT] + reading]
+        if variable < _MANY:
+            at = fields[VALUES] + 8 * reading
+            for byte in range(7, -1, -1):
+                bits[0] = bits[0] << 8 | np.int64(told[at + byte])
+            value = bits.view(np.float64)[0]
+            if not np.isnan(value):
+                row[variable] = value

@@ -11,13 +11,13 @@ later ones are done again.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from services.core.events import PSEUDONYM_BYTES, Vitals
+from services.core.events import PSEUDONYM_BYTES
 from services.core.features import FEATURES
 from services.core.policy import PolicyState
 from services.runtime.ports import Row
@@ -82,12 +82,12 @@ class Journal:
             self._keep(leaf.number, [*self._again(leaf)])
         self._ward.changed()
 
-    def happened(self, pseudonym: bytes, message: bytes) -> None:
-        """Note a message that was applied."""
-        if len(message) > LARGEST:
-            self._whole.add(pseudonym)
-        else:
-            self._steps.append((pseudonym, message))
+    def happened(self, pseudonyms: Sequence[bytes], messages: Sequence[bytes]) -> None:
+        """Note messages that were applied, and to whom; those of nobody changed nothing."""
+        pairs = zip(pseudonyms, messages, strict=True)
+        steps = [(name, message) for name, message in pairs if name]
+        self._whole.update(name for name, message in steps if len(message) > LARGEST)
+        self._steps += [step for step in steps if len(step[1]) <= LARGEST]
 
     def forgot(self, pseudonym: bytes) -> None:
         """Note that a patient was forgotten."""
@@ -156,7 +156,7 @@ class Journal:
 
     def _told_again(self, told: list[bytes], number: int) -> list[bytes]:
         messages = self._wire.events(told)
-        names = [event.pseudonym for event in messages.events if isinstance(event, Vitals)]
+        names = messages.names
         new = messages.only([self._is_behind(name, number) for name in names])
         for _ in self._ward.follow(new, NO_ROWS):
             pass

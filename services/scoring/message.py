@@ -1,12 +1,13 @@
 """Where the fields of a measurement stand in the bytes that tell it."""
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from services.core.errors import Refusal
-from services.core.events import Kind, Vitals
+from services.core.events import PSEUDONYM_BYTES, Kind, Vitals
 
 FIELDS: Final = 13
 KIND, WHO, WHERE, NAMED, MEASURED, HEARD, ACCEPTED = range(7)
@@ -24,28 +25,66 @@ ODD: Final = -1
 Array = npt.NDArray[Any]
 
 
-class Messages(NamedTuple):
+class Messages:
     """N records of a partition as they were read, in order.
 
     Attributes:
-        events: what they tell, or why they are refused.
         told: the bytes of all.
         fields: (N, FIELDS) int64: places in them; KIND is ODD where a record is no sound
             measurement of today's schema.
+        odd: what these tell, or why they are refused, by place.
+        names: pseudonym of each; empty of nobody.
     """
 
-    events: list[Vitals | Refusal]
-    told: bytes
-    fields: Array
+    __slots__ = ("fields", "names", "odd", "told")
+
+    def __init__(
+        self, told: bytes, fields: Array, odd: Mapping[int, Vitals | Refusal], names: list[bytes]
+    ) -> None:
+        self.told, self.fields, self.odd, self.names = told, fields, odd, names
+
+    def __len__(self) -> int:
+        """Say how many there are."""
+        return len(self.names)
+
+    def event(self, place: int) -> Vitals | Refusal:
+        """Give what one of them tells, or why it is refused."""
+        if place in self.odd:
+            return self.odd[place]
+        return _measurement(self.told, self.fields[place].tolist())
 
     def first(self, many: int) -> "Messages":
         """Give the first of them."""
-        return Messages(self.events[:many], self.told, self.fields[:many])
+        return Messages(self.told, self.fields[:many], self.odd, self.names[:many])
 
-    def only(self, chosen: list[bool]) -> "Messages":
+    def only(self, chosen: Sequence[bool]) -> "Messages":
         """Give those that are chosen."""
-        events = [event for event, is_one in zip(self.events, chosen, strict=True) if is_one]
-        return Messages(events, self.told, self.fields[np.array(chosen, np.bool)])
+        places = np.flatnonzero(chosen)
+        odd = {new: self.odd[old] for new, old in enumerate(places.tolist()) if old in self.odd}
+        names = [self.names[place] for place in places]
+        return Messages(self.told, self.fields[places], odd, names)
+
+
+def _measurement(told: bytes, fields: list[int]) -> Vitals:
+    kind, who, where, named, at, heard, accepted, many, *columns = fields
+    variables, values, flags, ids, versions = columns
+    return Vitals(
+        kind=KINDS[kind],
+        source="",
+        pseudonym=told[who : who + PSEUDONYM_BYTES],
+        encounter=told[where : where + named],
+        measured_at=at,
+        received_at=heard,
+        accepted_at=accepted,
+        ingest_id="",
+        raw_partition=0,
+        raw_offset=0,
+        variables=told[variables : variables + many],
+        values=told[values : values + 8 * many],
+        flags=told[flags : flags + 2 * many],
+        ids=told[ids : ids + 8 * many],
+        versions=told[versions : versions + 8 * many],
+    )
 
 
 def spelled(event: Vitals) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """The flow of scoring: read, apply, compute, score, decide, write."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -8,18 +8,14 @@ import numpy as np
 from services.core.errors import Refusal
 from services.core.events import (
     Alert,
-    Cause,
     Contribution,
-    Disposition,
     Kind,
     PredictionBatch,
     Role,
-    Vitals,
 )
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
 from services.scoring.alerting import TOP_CONTRIBUTIONS, Alerting
-from services.scoring.columns import ABSENT_PERSON, UNREAD, Fact
 from services.scoring.course import KEY as CUT_OVERS
 from services.scoring.course import Course
 from services.scoring.crew import Crew, Helm
@@ -35,8 +31,8 @@ from services.scoring.outputs import (
     prediction_output,
 )
 from services.scoring.shares import Run, Share, shown, unseen
-from services.scoring.summary import NEVER, hour_of
-from services.scoring.ward import Applied, Ward
+from services.scoring.summary import hour_of
+from services.scoring.ward import Ward
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
 from services.scoring.wire import Wire
@@ -114,7 +110,7 @@ class Scoring:
             crew = self._scorer.helm.crew_for(self._course, some[0].offset)
             before = self._watermark.now
             run = self._apply(some[: self._course.together(some)])
-            done += len(run.facts)
+            done += len(run.offsets)
             yield from self._finish(run, crew, before)
 
     def _apply(self, records: Sequence[Record]) -> Run:
@@ -123,64 +119,36 @@ class Scoring:
         Stops after a tick that begins an hour: whom it lets forget depends on the alerts that the
         entries so far will raise.
         """
-        messages = self._wire.events([record.value or b"" for record in records])
-        heard = [*self._heard(messages)]
-        run = Run(len(heard))
-        did = self._ward.follow(messages.first(len(heard)), run.rows)
-        told = zip(records, messages.events, heard, did, strict=False)
-        for record, event, watermark, applied in told:
-            self._take(run, record, event, applied, watermark)
+        values = [record.value or b"" for record in records]
+        read = self._wire.events(values)
+        ticks = self._heard(read)
+        messages = read.first(max(ticks) + 1) if self._hour_began else read
+        run = Run([record.offset for record in records[: len(messages)]], messages)
+        self._journal.happened(messages.names, values[: len(messages)])
+        run.follow(self._ward.follow(messages, run.rows), self._ward.patients)
+        for place, event in messages.odd.items():
+            if place >= len(messages):
+                continue
+            if isinstance(event, Refusal):
+                run.unread(place, dead_letter(records[place], event))
+            elif place in ticks:
+                run.notes[place] = Note(watermark=ticks[place])
         return run
 
-    def _heard(self, messages: Messages) -> Iterator[int | None]:
-        """Hear the ticks, and give the watermark after each message, until one begins an hour."""
-        for event in messages.events:
+    def _heard(self, messages: Messages) -> dict[int, int | None]:
+        """Hear the ticks until one begins an hour, and give the watermark after each."""
+        watermarks: dict[int, int | None] = {}
+        self._hour_began = False
+        for place, event in messages.odd.items():
+            if isinstance(event, Refusal) or event.kind is not TICK:
+                continue
             before = self._watermark.now
-            if isinstance(event, Vitals) and event.kind is TICK:
-                self._watermark.tick(event.source, event.measured_at)
-            now = self._watermark.now
+            self._watermark.tick(event.source, event.measured_at)
+            now = watermarks[place] = self._watermark.now
             self._hour_began = now != before and _new_hour(before, now)
-            yield now
             if self._hour_began:
-                return
-
-    def _take(
-        self,
-        run: Run,
-        record: Record,
-        event: Vitals | Refusal,
-        applied: Applied,
-        watermark: int | None,
-    ) -> None:
-        if isinstance(event, Refusal):
-            fact = Fact(UNREAD, Disposition.ABSTAINED, Cause.UNREADABLE)
-            run.add(record.offset, fact, Note(dead=dead_letter(record, event)))
-        elif event.kind is TICK:
-            fact = Fact(event, Disposition.STATE_ONLY, as_of=event.measured_at)
-            run.add(record.offset, fact, Note(watermark=watermark))
-        else:
-            self._journal.happened(event.pseudonym, record.value or b"")
-            self._follow(run, record.offset, event, applied)
-
-    def _follow(self, run: Run, offset: int, event: Vitals, applied: Applied) -> None:
-        """Note what an event did to its patient."""
-        disposition, cause, revised_at, ended, head, row = applied
-        patient = self._ward.patients[event.pseudonym]
-        fact = Fact(
-            event,
-            disposition,
-            cause,
-            event.encounter or patient.encounter or ABSENT_PERSON,
-            patient.cohorts,
-            event.measured_at if head == NEVER else head,
-            row,
-        )
-        discharged = patient.discharged
-        if ended or discharged or revised_at is not None:
-            note = Note(revised_at=revised_at, ended=ended, discharged=discharged)
-            run.add(offset, fact, note)
-        else:
-            run.add(offset, fact)
+                break
+        return watermarks
 
     def _finish(self, run: Run, crew: Crew, before: int | None) -> Iterable[Output]:
         columns = run.columns()
@@ -209,7 +177,7 @@ class Scoring:
         self._shares = {share.steady: share for share in owners}
         low, alerts = [share.low() for share in owners], list[Alert]()
         for place, (number, seat) in enumerate(turns):
-            if low[number][seat] and self._is_quiet(run, place):
+            if self._is_quiet(run, place, low=low[number][seat]):
                 continue
             share = owners[number]
             entry = share.entry(run, seat)
@@ -221,13 +189,16 @@ class Scoring:
                 alerts += steps
         return alerts
 
-    def _is_quiet(self, run: Run, place: int) -> bool:
-        """Tell whether a score below the threshold says nothing to the policy, as most do.
+    def _is_quiet(self, run: Run, place: int, *, low: bool) -> bool:
+        """Tell whether an entry says nothing to the policy, as most do.
 
-        Of a patient of whom the policy remembers nothing that it could change, it changes nothing.
+        A score below the threshold, of a patient of whom the policy remembers nothing that it
+        could change, changes nothing.
         """
-        state = self._ward.patients[run.facts[place].event.pseudonym].policy
-        return state.alert is None and state.streak == 0 and place not in run.notes
+        if not low or place in run.notes:
+            return False
+        state = self._ward.patients[run.messages.names[place]].policy
+        return state.alert is None and state.streak == 0
 
     def _alerting_of(self, share: Share) -> Alerting:
         engine, steady = share.engine, share.steady

@@ -1,56 +1,104 @@
 """What each model makes of a batch: whom it scores, whether it abstains, what it says."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.errors import Stop
-from services.core.events import Alert, Cause, Disposition
+from services.core.errors import Refusal, Stop
+from services.core.events import Alert, Cause, DeadLetter, Disposition, Kind, Vitals
 from services.core.features import FEATURES, standing_of
 from services.scoring.abstention import causes
-from services.scoring.columns import Columns, Fact, columns_of
+from services.scoring.columns import ABSENT_PERSON, NOBODY, Columns, Facts, columns_of
 from services.scoring.crew import Crew, Engine, Floats
 from services.scoring.entries import QUIET, Entry, Note, Verdicts
+from services.scoring.message import NAMED, Messages
+from services.scoring.patients import Patient
+from services.scoring.ward import Applied
 
 NONE: Final = -1
+UNREADABLE: Final = Applied(Disposition.ABSTAINED, Cause.UNREADABLE)
+UNREAD: Final = Vitals(
+    kind=Kind.TICK,
+    source="",
+    measured_at=0,
+    received_at=0,
+    accepted_at=0,
+    ingest_id="",
+    raw_partition=0,
+    raw_offset=0,
+)
+"""Stands for what nobody could read: it concerns no patient."""
 NO_ROWS: Floats = np.empty((0, len(FEATURES)), np.float32)
 
 Places = npt.NDArray[np.int64]
 
 
 class Run:
-    """Records that were applied one after the other, in the order of the log.
+    """Messages that were applied one after the other, in the order of the log.
 
-    `rows` are the features of those that are due for a score, in order.
+    Attributes:
+        offsets: of each.
+        messages: as they were read.
+        rows: (N, len(FEATURES)) features of those that are due for a score, in order.
+        notes: of the few that have one, by place.
     """
 
-    def __init__(self, size: int) -> None:
-        """Begin.
+    def __init__(self, offsets: list[int], messages: Messages) -> None:
+        self.offsets, self.messages = offsets, messages
+        self.rows = np.empty((len(messages), len(FEATURES)), np.float32)
+        self.notes: dict[int, Note] = {}
+        self._applied: list[Applied] = []
+        self._cohorts: list[tuple[str, ...]] = []
+        self._stays: dict[int, bytes] = {}
+
+    def follow(self, did: Iterable[Applied], patients: Mapping[bytes, Patient]) -> None:
+        """Take what the messages do, and what is known of each patient then.
 
         Args:
-            size: so many of them can be due for a score.
+            did: for each message, as it is applied.
+            patients: who is known, by pseudonym.
         """
-        self.offsets: list[int] = []
-        self.facts: list[Fact] = []
-        self.notes: dict[int, Note] = {}
-        self.rows, self._size = np.empty((size, len(FEATURES)), np.float32), 0
+        names, named = self.messages.names, self.messages.fields[:, NAMED].tolist()
+        for place, applied in enumerate(did):
+            self._applied.append(applied)
+            patient = patients.get(names[place])
+            if patient is None:
+                self._cohorts.append(NOBODY)
+                continue
+            self._cohorts.append(patient.cohorts)
+            if not named[place]:
+                told = self.event(place).encounter if place in self.messages.odd else b""
+                self._stays[place] = told or patient.encounter or ABSENT_PERSON
+            _, _, revised_at, ended, _, _ = applied
+            if ended or revised_at is not None or patient.discharged:
+                self.notes[place] = Note(
+                    revised_at=revised_at, ended=ended, discharged=patient.discharged
+                )
 
-    def add(self, offset: int, fact: Fact, note: Note = QUIET) -> None:
-        """Take what became of a record, the next one."""
-        if note is not QUIET:
-            self.notes[len(self.facts)] = note
-        self._size += fact.row != NONE
-        self.offsets.append(offset)
-        self.facts.append(fact)
+    def unread(self, place: int, dead: DeadLetter) -> None:
+        """Note that a message could not be read."""
+        self._applied[place] = UNREADABLE
+        self.notes[place] = Note(dead=dead)
+
+    def event(self, place: int) -> Vitals:
+        """Give what a message told; of one that could not be read nothing."""
+        event = self.messages.event(place)
+        return UNREAD if isinstance(event, Refusal) else event
 
     def features(self, rows: Places) -> Floats:
         """Give the features of some of the rows, (N, len(FEATURES)); they rise."""
-        return self.rows[: self._size] if len(rows) == self._size else self.rows[rows]
+        many = len(rows)
+        if many and rows[-1] == many - 1:
+            return self.rows[:many]
+        return self.rows[rows]
 
     def columns(self) -> Columns:
         """Give all facts as columns."""
-        return columns_of(self.offsets, self.facts)
+        dispositions, causes, _, _, heads, rows = zip(*self._applied, strict=True)
+        facts = Facts(dispositions, causes, heads, rows, self._cohorts, self._stays)
+        return columns_of(self.offsets, self.messages, facts)
 
 
 class Share:
@@ -119,16 +167,15 @@ class Share:
 
     def entry(self, run: Run, seat: int) -> Entry:
         """Give an entry to ask the policy of."""
-        place = int(self.places[seat])
-        fact, verdicts = run.facts[place], self.verdicts
+        place, verdicts, columns = int(self.places[seat]), self.verdicts, self.columns
         return Entry(
             offset=run.offsets[place],
-            event=fact.event,
+            event=run.event(place),
             note=run.notes.get(place, QUIET),
             disposition=Disposition(int(verdicts.dispositions[seat])),
-            encounter=fact.encounter,
-            unit=fact.cohorts[-1],
-            as_of=fact.as_of,
+            encounter=columns.encounters[seat].tobytes(),
+            unit=columns.cohorts[columns.groups[seat]][-1],
+            as_of=int(columns.as_of[seat]),
             seat=seat,
             score=float(verdicts.scores[seat]),
             threshold=float(verdicts.thresholds[seat]),
@@ -149,13 +196,12 @@ def shown(crew: Crew, run: Run, columns: Columns) -> tuple[list[Share], list[tup
         shares, those with entries, the champion's last; and of each entry the number of its share
         and its seat there.
     """
-    many = len(run.facts)
+    many = len(run.offsets)
     everybody = np.arange(many)
     if crew.canary is None:
         champion = Share(crew.champion, columns, everybody, steady=True)
         return [champion], [(0, seat) for seat in range(many)]
-    names = [fact.event.pseudonym for fact in run.facts]
-    chosen = np.array([crew.shown_for(name) is crew.canary for name in names])
+    chosen = np.array([crew.shown_for(name) is crew.canary for name in run.messages.names])
     shares = list[Share]()
     turns = np.empty((many, 2), np.int64)
     for engine, its in ((crew.canary, chosen), (crew.champion, ~chosen)):

@@ -109,18 +109,17 @@ class Ward:
             rows: (M, len(FEATURES)) float32: features of those that are SCORED are written into
                 its rows, in order; none are where M is 0, else M is enough.
         """
-        events, slots = messages.events, self._slots_of(messages)
-        done = np.empty((len(events), 4), np.int64)
+        slots, done = self._slots_of(messages), np.empty((len(messages), 4), np.int64)
         told, start, taken = np.frombuffer(messages.told, np.uint8), 0, 0
         these = Measurements(told, messages.fields, slots, done)
-        while start < len(events):
+        while start < len(messages):
             end, taken, why = follow(self.slots.store, self.slots.sheet, these, rows, start, taken)
-            yield from self._followed(events[start:end], done[start:end])
+            yield from self._followed(messages.names[start:end], done[start:end])
             start = end
             if why == FULL:
                 self.slots.make_room(int(slots[end]), int(messages.fields[end, READINGS]))
-            elif why == STRANGE and not self._knows_now(events[end], slots, end):
-                applied = self._meet(events[end], rows, taken)
+            elif why == STRANGE and not self._knows_now(messages.names[end], slots, end):
+                applied = self._meet(messages.event(end), rows, taken)
                 taken += applied.row != NONE
                 start += 1
                 yield applied
@@ -128,27 +127,21 @@ class Ward:
     def _slots_of(self, messages: Messages) -> npt.NDArray[np.int64]:
         known, kinds = self.patients.get, messages.fields[:, KIND].tolist()
         found = [
-            patient.history.slot
-            if kind != ODD and (patient := known(event.pseudonym)) is not None  # type: ignore[union-attr]  # a refusal is odd
-            else NONE
-            for event, kind in zip(messages.events, kinds, strict=True)
+            patient.history.slot if kind != ODD and (patient := known(name)) is not None else NONE
+            for name, kind in zip(messages.names, kinds, strict=True)
         ]
         return np.array(found, np.int64)
 
-    def _knows_now(
-        self, event: Vitals | Refusal, slots: npt.NDArray[np.int64], place: int
-    ) -> bool:
+    def _knows_now(self, name: bytes, slots: npt.NDArray[np.int64], place: int) -> bool:
         """Tell whether somebody heard of the patient since the slots were looked up."""
-        if slots[place] != NONE or isinstance(event, Refusal):
+        if slots[place] != NONE:
             return False
-        patient = self.patients.get(event.pseudonym)
+        patient = self.patients.get(name)
         slots[place] = NONE if patient is None else patient.history.slot
         return patient is not None
 
-    def _followed(
-        self, events: Sequence[Vitals | Refusal], done: npt.NDArray[np.int64]
-    ) -> Iterator[Applied]:
-        self._changed |= dict.fromkeys(event.pseudonym for event in events)  # type: ignore[union-attr]  # measurements
+    def _followed(self, names: Sequence[bytes], done: npt.NDArray[np.int64]) -> Iterator[Applied]:
+        self._changed |= dict.fromkeys(names)
         for did, revised_at, head, row in done.tolist():
             disposition, cause = _judge(did)
             revised = None if revised_at == UNREVISED else revised_at

@@ -16,8 +16,8 @@ from services.core.shapley import Shapley
 from services.core.trees import read_trees
 from services.runtime.codec import Codec
 from services.runtime.settings import ServiceSettings
-from services.scoring.columns import Fact, columns_of
 from services.scoring.folding import MOST_RAW
+from services.scoring.shares import Run
 from services.scoring.ward import Ward
 from services.scoring.wire import Wire
 
@@ -43,9 +43,10 @@ def warm(codec: Codec) -> None:
     wire, ward = Wire(codec), Ward()
     rows = np.empty((MOST_RAW + 2, len(FEATURES)), np.float32)
     messages = wire.events([codec.encode(event) for event in _events()])
-    dispositions = [did.disposition for did in ward.follow(messages, rows)]
-    events = [event for event in messages.events if isinstance(event, Vitals)]
-    columns_of(range(len(events)), [*map(Fact, events, dispositions)])
+    applied = [*ward.follow(messages, rows)]
+    run = Run([*range(len(messages))], messages)
+    run.follow(applied, ward.patients)
+    run.columns()
     patient = ward.patients[NOBODY]
     patient.history.write_features(rows[0])
     ward.load(NOBODY, patient.whole(0))

@@ -19,7 +19,6 @@ from services.scoring.message import (
     FIELDS,
     HEARD,
     KIND,
-    KINDS,
     MARKS,
     MEASURED,
     NAMED,
@@ -55,7 +54,7 @@ class Wire:
             Refusal: it is no event, or not a sound one.
             Stop: its schema is not known here.
         """
-        [event] = self.events([record]).events
+        event = self.events([record]).event(0)
         if isinstance(event, Refusal):
             raise event
         return event
@@ -72,39 +71,20 @@ class Wire:
         told, fields = b"".join(records), np.empty((len(records), FIELDS), np.int64)
         ends = np.array([0, *accumulate(map(len, records))])
         _read(np.frombuffer(told, np.uint8), ends, self._header, fields)
-        events = [
-            _measurement(told, places) if places[KIND] != ODD else self._by_codec(record)
-            for record, places in zip(records, fields.tolist(), strict=True)
-        ]
-        return Messages(events, told, fields)
+        odd = {
+            place: self._by_codec(records[place])
+            for place in np.flatnonzero(fields[:, KIND] == ODD).tolist()
+        }
+        names = [told[who : who + PSEUDONYM_BYTES] for who in fields[:, WHO].tolist()]
+        for place, event in odd.items():
+            names[place] = b"" if isinstance(event, Refusal) else event.pseudonym
+        return Messages(told, fields, odd, names)
 
     def _by_codec(self, record: bytes) -> Vitals | Refusal:
         try:
             return _sound(self._codec.decode(record, Vitals))
         except Refusal as refusal:
             return refusal
-
-
-def _measurement(told: bytes, fields: list[int]) -> Vitals:
-    kind, who, where, named, at, heard, accepted, many, *columns = fields
-    variables, values, flags, ids, versions = columns
-    return Vitals(
-        kind=KINDS[kind],
-        source="",
-        pseudonym=told[who : who + PSEUDONYM_BYTES],
-        encounter=told[where : where + named],
-        measured_at=at,
-        received_at=heard,
-        accepted_at=accepted,
-        ingest_id="",
-        raw_partition=0,
-        raw_offset=0,
-        variables=told[variables : variables + many],
-        values=told[values : values + 8 * many],
-        flags=told[flags : flags + 2 * many],
-        ids=told[ids : ids + 8 * many],
-        versions=told[versions : versions + 8 * many],
-    )
 
 
 def _sound(event: Vitals) -> Vitals:
@@ -138,6 +118,7 @@ def _read(told: Array, ends: Array, header: bytes, fields: Array) -> None:
             fields[i, WHO : WHERE + 1] += ends[i]
             fields[i, VARIABLES:] += ends[i]
         else:
+            fields[i] = 0
             fields[i, KIND] = ODD
 
 

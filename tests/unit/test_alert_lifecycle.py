@@ -455,7 +455,7 @@ def test_a_low_score_of_a_patient_without_alert_or_streak_changes_nothing(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Alerting, "step", step)
         quiet = whole(log(events), policy)
-        patched.setattr(Scoring, "_is_quiet", lambda *_: False)
+        patched.setattr(Scoring, "_is_quiet", lambda *_, **__: False)
         asked = whole(log(events), policy)
     assert (asked.outputs, asked.patients) == (quiet.outputs, quiet.patients)
 
