@@ -122,8 +122,8 @@ class Depot:
             await loop.run_in_executor(
                 self._disk, self._journal.append, [plain for plain, _ in batch]
             )
-        except OSError as error:
-            failure = Retry(f"the outbox cannot be written ({error.strerror})")
+        except Exception as error:  # noqa: BLE001 - whatever happened, every sender gets an answer
+            failure = Retry(f"the outbox cannot be written ({type(error).__name__})")
         self._pending_bytes -= sum(len(plain) for plain, _ in batch)
         self._count()
         for _, kept in batch:

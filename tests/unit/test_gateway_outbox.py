@@ -310,6 +310,21 @@ def test_a_disk_that_fails_turns_away_and_the_next_message_is_kept(tmp_path: Pat
     play(scene)
 
 
+def test_whatever_goes_wrong_on_the_disk_every_sender_gets_an_answer(tmp_path: Path) -> None:
+    async def scene() -> None:
+        depot = depot_of(Kafka(), tmp_path)
+
+        def fail(plain: Sequence[bytes]) -> None:
+            raise ValueError(plain)
+
+        depot._journal.append = fail  # type: ignore[method-assign]  # it never raises this
+        with pytest.raises(Retry, match="ValueError"):
+            await depot.deliver(record(SECRET))
+        await depot.close()
+
+    play(scene)
+
+
 def test_senders_share_one_write(tmp_path: Path) -> None:
     writes: list[int] = []
 
