@@ -169,6 +169,16 @@ class WholePath:
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
+    def said(self, *words: str) -> bytes:
+        """Run a command as people do, and give all that it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli.main", *words],
+            env=dict(self.environ),
+            capture_output=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
     def settle(self) -> Any:
         """Wait until every offset is accounted for."""
         deadline = time.monotonic() + PATIENCE_S

@@ -41,6 +41,26 @@ MESSAGE = bundle(
     kind="transaction",
 )
 
+ANSWER: Resource = {
+    "id": "f-1",
+    "alert_id": "00c7-2-10@0123456789ab",
+    "verdict": "dismissed",
+    "reason": "not-septic",
+    "role": "nurse",
+    "answered_at": "2026-01-01T08:00:00Z",
+    "actions": [{"kind": "review", "at": "2026-01-01T08:00:00Z"}],
+}
+OUTCOME: Resource = {
+    "id": "o-1",
+    "patient": "p-1",
+    "encounter": "e-1",
+    "authority": "final",
+    "revision": 1,
+    "onset_at": None,
+    "definition": "sepsis-3",
+    "definition_version": "1",
+}
+
 
 def places_of(content: Any, path: Place = ()) -> Iterator[Place]:
     """Give the path of every text, and of every object, which can take another field."""
