@@ -1,4 +1,4 @@
-"""`vigil replay`: recorded patients and FHIR files, sent to the gateway at a chosen speed."""
+"""`vigil replay`: recorded patients, files of FHIR and of HL7 v2, sent to the gateway."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -22,11 +22,24 @@ if TYPE_CHECKING:
     from services.simulator.delivery import Pace, Sent
     from services.simulator.recording import Recording
 
+
+class _Going(Protocol):
+    """How far a replay is."""
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def elapsed_s(self) -> float: ...
+
+
 _SOURCE = re.compile(r"[a-z0-9-]{1,32}")
 
 
-def replay(
-    path: Annotated[Path, typer.Argument(help="Parquet, PSV, FHIR JSON or NDJSON; or a folder.")],
+def replay(  # noqa: PLR0913 - a command has as many options
+    path: Annotated[
+        Path, typer.Argument(help="Parquet, PSV, FHIR JSON or NDJSON, HL7 v2 (.hl7); or a folder.")
+    ],
     *,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Event seconds per second; default: no wait.")
@@ -35,20 +48,27 @@ def replay(
     gateway: Annotated[
         str, typer.Option(help="The gateway's address; default: the one that runs here.")
     ] = "",
+    mllp: Annotated[
+        str, typer.Option(help="Where HL7 v2 is taken; default: the gateway that runs here.")
+    ] = "",
     limit_patients: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many recorded patients.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:
-    """Send recorded patients (PhysioNet 2019) or FHIR files to the gateway.
+    """Send recorded patients (PhysioNet 2019), FHIR files or HL7 v2 messages to the gateway.
 
     Recorded patients arrive within a day from Monday, January 5, 2026, 00:00 UTC, one Bundle per
     patient and hour. The same replay sent twice is recognized as duplicates; give it another
-    --source to have new patients.
+    --source to have new patients. HL7 v2 goes over MLLP, one message after the other; its source
+    is what the gateway makes of the message.
     """
     from services.simulator.delivery import Pace
+    from services.simulator.frames import is_hl7
     from services.simulator.recording import open_recording
 
+    if is_hl7(path):
+        _replay_hl7(path, mllp, as_json=as_json)
     gateway = gateway or f"http://127.0.0.1:{os.environ.get('VIGIL_GATEWAY_PORT', '8400')}"
     _check(source, gateway)
     recording = open_recording(path, source, now=lambda: datetime.now(UTC), limit=limit_patients)
@@ -63,6 +83,23 @@ def replay(
     }
     sys.stdout.write((json.dumps(report) if as_json else _table(report)) + "\n")
     raise typer.Exit(_outcome(sent))
+
+
+def _replay_hl7(path: Path, mllp: str, *, as_json: bool) -> None:
+    from services.simulator import frames
+
+    host, _, port = (mllp or f":{os.environ.get('VIGIL_MLLP_PORT', '2575')}").rpartition(":")
+    if not port.isdecimal():
+        raise CommandError(
+            f"{mllp!r} is not the address of a door for HL7 v2.",
+            "Give host and port, such as 127.0.0.1:2575.",
+            Fault.GATEWAY_ADDRESS,
+        )
+    with _progress(None) as progress:
+        told = asyncio.run(frames.send(path, host or "127.0.0.1", int(port), progress))
+    report = {"schema": "vigil.replay/1", "kind": "hl7v2", **told.summary()}
+    sys.stdout.write((json.dumps(report) if as_json else _table(report)) + "\n")
+    raise typer.Exit(ExitCode.REFUSED if report["refused"] else ExitCode.OK)
 
 
 def _check(source: str, gateway: str) -> None:
@@ -91,7 +128,7 @@ async def _send(
 
 
 @contextmanager
-def _progress(messages: int | None) -> "Iterator[Callable[[Sent], None]]":
+def _progress(messages: int | None) -> "Iterator[Callable[[_Going], None]]":
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -105,7 +142,7 @@ def _progress(messages: int | None) -> "Iterator[Callable[[Sent], None]]":
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("messages", total=messages, speed=0.0)
 
-        def show(sent: "Sent") -> None:
+        def show(sent: "_Going") -> None:
             rate = sent.sent / max(sent.elapsed_s, 1e-9)
             bar.update(task, completed=sent.sent, speed=rate)
 
