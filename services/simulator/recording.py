@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,23 @@ from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.simulator import physionet
 from services.simulator.messages import START, Message
+
+
+class _Resource(msgspec.Struct, frozen=True):
+    resourceType: Any = None  # noqa: N815 - FHIR's own name
+
+
+class _Entry(msgspec.Struct):
+    resource: _Resource = _Resource()
+
+
+class _Bundle(msgspec.Struct):
+    resourceType: Any = None  # noqa: N815 - FHIR's own name
+    entry: list[msgspec.Raw] = []
+
+
+_BUNDLE: Final = msgspec.json.Decoder(_Bundle)
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
 
 
 class Recording(NamedTuple):
@@ -106,11 +123,10 @@ def _bodies(file: Path) -> Iterator[bytes]:
 def _counts(body: bytes) -> tuple[int, int]:
     """Count entries and Observations; what cannot be read counts as one entry."""
     try:
-        resource: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return 1, 0
-    if not isinstance(resource, dict) or resource.get("resourceType") != "Bundle":
-        return 1, int(isinstance(resource, dict) and resource.get("resourceType") == "Observation")
-    entries = resource.get("entry") or []
-    kinds = [entry.get("resource", {}).get("resourceType") for entry in entries]
-    return len(entries), kinds.count("Observation")
+        bundle = _BUNDLE.decode(body)
+        kinds = [_ENTRY.decode(entry).resource.resourceType for entry in bundle.entry]
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return 1, 0  # it is sent all the same: the receiver judges
+    if bundle.resourceType != "Bundle":
+        return 1, int(bundle.resourceType == "Observation")
+    return len(kinds), kinds.count("Observation")

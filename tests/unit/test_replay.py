@@ -248,3 +248,21 @@ def test_the_recorded_patients_arrive_with_every_value_and_no_other() -> None:
         compared += len(kept)
     assert not sent
     assert compared > 60_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"resourceType":"Bundle","entry":[1]}',
+        b'{"resourceType":"Bundle","entry":7}',
+        b'{"resourceType":"Bundle","entry":[{"resource":[]}]}',
+        b'{"resourceType":"Observation","entry":"x"}',
+        b'{"resourceType":["Observation"]}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_file_that_cannot_be_read_is_sent_all_the_same(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "a.ndjson").write_bytes(body + b"\n")
+    sent = list(opened(tmp_path).stream)
+    assert [(m.body, m.entries, m.observations) for m in sent] == [(body, 1, 0)]
