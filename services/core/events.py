@@ -96,6 +96,7 @@ class Demographics(msgspec.Struct, frozen=True, kw_only=True):
     ethnicity: str | None = None
     language: str | None = None
     payer: str | None = None
+    birth_sex: str | None = None  # as registered at birth; `sex` is the administrative one
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):

@@ -535,3 +535,19 @@ def test_a_merge_of_patients_is_refused_by_its_name(kind: str) -> None:
 def test_a_link_that_only_points_is_no_merge(kind: str) -> None:
     events, _, refused = read(patient(link=[{"type": kind}]))
     assert (len(events), refused) == (1, [])
+
+
+BIRTH_SEX = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex"
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [(["F"], "female"), (["M"], "male"), (["UNK"], None), (["F", "M"], None), ([], None)],
+)
+def test_sex_at_birth_is_told_apart_from_the_administrative_one(
+    codes: list[str], expected: str | None
+) -> None:
+    extension = [{"url": BIRTH_SEX, "valueCode": code} for code in codes]
+    ((event,), _, _) = read(patient(gender="male", extension=extension))
+    assert event.demographics is not None
+    assert (event.demographics.sex, event.demographics.birth_sex) == ("male", expected)

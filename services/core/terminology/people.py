@@ -1,4 +1,4 @@
-"""Codes about people: race, ethnicity and payer as the words that cohorts are named by."""
+"""Codes about people: race, ethnicity, payer, sex at birth as the words that name cohorts."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from services.core.terminology.table import Sheet, overlaid
 
 TABLE: Final = "people.csv"
 COLUMNS: Final = ("dimension", "system", "code", "label", "meaning")
-DIMENSIONS: Final = ("race", "ethnicity", "payer")
+DIMENSIONS: Final = ("race", "ethnicity", "payer", "birth_sex")
 
 PeopleCodes = Mapping[tuple[str, str, str], str]
 """From (dimension, system, code) to the word for it."""

@@ -18,6 +18,7 @@ OLDEST: Final = 90.0
 IMPOSSIBLE_AGE: Final = 130
 MORE_THAN_ONE: Final = "More than one"
 _US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
+_ADMINISTRATIVE_GENDER: Final = "http://terminology.hl7.org/CodeSystem/v3-AdministrativeGender"
 _GENDERS: Final = frozenset({"female", "male", "other", "unknown"})
 _MERGES: Final = frozenset({"replaced-by", "replaces"})
 """One person was two: their histories would have to be joined, or taken apart again."""
@@ -58,6 +59,7 @@ def read_patient(
         ethnicity=_omb(seen, "ethnicity", codes),
         language=_language(seen),
         payer=payer,
+        birth_sex=_birth_sex(seen, codes),
     )
     return Person(patient=check_id(seen.id or "", "id"), demographics=demographics)
 
@@ -87,6 +89,12 @@ def _omb(seen: Patient, kind: str, codes: PeopleCodes) -> str | None:
     inner = [part for e in seen.extension if e.url == _US_CORE + kind for part in e.extension]
     words = {word for part in inner if (word := _category(part, kind, codes))}
     return MORE_THAN_ONE if len(words) > 1 else next(iter(words), None)
+
+
+def _birth_sex(seen: Patient, codes: PeopleCodes) -> str | None:
+    """Read US Core's sex at birth; what is not told, or not known, is None."""
+    told = [e.valueCode or "" for e in seen.extension if e.url == f"{_US_CORE}birthsex"]
+    return codes.get(("birth_sex", _ADMINISTRATIVE_GENDER, told[0])) if len(told) == 1 else None
 
 
 def _category(part: Extension, kind: str, codes: PeopleCodes) -> str | None:

@@ -93,6 +93,7 @@ class Extension(msgspec.Struct, frozen=True):
     url: str = ""
     extension: list["Extension"] = []
     valueCoding: Coding | None = None  # noqa: N815 - FHIR's own name
+    valueCode: str | None = None  # noqa: N815 - FHIR's own name
 
 
 class Communication(msgspec.Struct, frozen=True):
