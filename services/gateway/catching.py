@@ -153,9 +153,12 @@ class Catching:
         """
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            for name, one in self._followed.items():
-                await self._look(one, self._rows[name], take)
-            await asyncio.to_thread(self.keep)
+            try:
+                for name, one in self._followed.items():
+                    await self._look(one, self._rows[name], take)
+                await asyncio.to_thread(self.keep)
+            except Exception as error:  # noqa: BLE001 - a full disk must not end the watch
+                log.error("not followed", because=type(error).__name__)  # noqa: TRY400 - no values
 
     async def _look(self, one: Followed, row: _Row, take: Take) -> None:
         now = self._clock()

@@ -272,7 +272,7 @@ def main() -> None:
                 await_zero(port, kept=True)
                 with_kafka = measured((port, mllp_port), pid, given)
                 broker.kill()
-                time.sleep(5)  # until it is noticed: what is on its way is turned away
+                time.sleep(8)  # until it is noticed: what is on its way is turned away
                 away = measured((port, mllp_port), pid, given)
                 kept = records(port)
                 broker.start()

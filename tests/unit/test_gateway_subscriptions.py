@@ -223,6 +223,32 @@ def test_the_next_life_asks_for_what_came_between(tmp_path: Path) -> None:
     assert later.asked == [(3, 4)]
 
 
+def test_a_disk_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "nowhere" / "marks.json")
+    scene.hear(said(1))
+    kept: list[None] = []
+    keep = scene.catching.keep
+
+    def counted() -> None:
+        kept.append(None)
+        keep()
+
+    scene.catching.keep = counted  # type: ignore[method-assign]  # counts on the way
+
+    async def taken(source: str, body: bytes) -> None:
+        raise AssertionError(source, body)
+
+    async def watched() -> None:
+        watching = asyncio.create_task(scene.catching.watch(taken))
+        async with asyncio.timeout(30):
+            while len(kept) < 2:  # noqa: ASYNC110 - another thread tells
+                await asyncio.sleep(0.01)
+        assert not watching.done()
+        watching.cancel()
+
+    asyncio.run(watched())
+
+
 def test_a_redelivery_is_counted_and_still_handed_on() -> None:
     gateway = Gateway()
     for _ in range(2):

@@ -138,7 +138,7 @@ def test_what_is_accepted_while_kafka_is_away_is_there_once_whatever_is_killed(
     with Gateway(node.bootstrap, tmp_path, **kept_in) as gateway:
         gateway.await_ready()
         eventually(lambda: gateway.kept() == 0, "it did not tell what it keeps")
-        with Senders(gateway.url, threads=4) as senders:
+        with Senders(gateway.url, threads=2) as senders:
             eventually(lambda: len(senders.accepted) > 50, "nothing was accepted at first")
             node.kill()
             eventually(lambda: (gateway.kept() or 0) > 50, "nothing was kept in the outage")
@@ -158,7 +158,7 @@ def test_what_is_accepted_while_kafka_is_away_is_there_once_whatever_is_killed(
         assert not any(SECRET.encode() in data for data in on_disk)
     # Only what was on its way when Kafka went is in doubt, and its senders are told so.
     assert set(senders.refused) <= {503}
-    assert senders.refused.total() <= 2 * 4
+    assert senders.refused.total() <= 2 * 2
     assert times_in(log_of(node.bootstrap), senders.accepted) == {1: len(senders.accepted)}
 
 
