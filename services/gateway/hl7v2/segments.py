@@ -7,6 +7,8 @@ from services.gateway.hl7v2.refusal import MISSING, NOT_IN_TABLE, SEQUENCE, TYPE
 
 MOST_SEGMENTS: Final = 5000
 MSH_CHARSET: Final = 18
+NULL: Final = '""'
+"""Says that there is nothing, where an empty field says nothing."""
 _HEX: Final = re.compile(r"X((?:[0-9A-Fa-f]{2}){1,64})")
 
 # HL7 table 0211, in Python's names. Empty is ASCII by the standard; UTF-8 holds it.
@@ -102,7 +104,9 @@ class Segment:
 
     def first(self, number: int) -> str:
         """Give the first component of a field."""
-        return self.components(number)[0]
+        field = self.raw(number)
+        # Most are one word: separators and quotes are neither letters nor digits.
+        return field if field.isalnum() else self.components(number)[0]
 
     def whole(self, number: int) -> str:
         """Give a field without parting it further."""
@@ -118,8 +122,9 @@ class Segment:
             parts = [part.partition(marks.sub)[0] for part in parts]
         if marks.escape in text:
             parts = [marks.unescaped(part) for part in parts]
-        # An explicit null says that there is nothing.
-        return ["" if part == '""' else part for part in parts]
+        if NULL in text:
+            parts = ["" if part == NULL else part for part in parts]
+        return parts
 
 
 def component(parts: list[str], number: int) -> str:
