@@ -1,7 +1,7 @@
 """The shapes in which services and doors meet."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -56,6 +56,14 @@ class Task(Protocol):
 
     def changes(self) -> Iterable[Row]:
         """Give each row that changed since the last call; asked once per transaction."""
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A task that puts off a part of its restore until it is used."""
+
+    def settle(self) -> None:
+        """Do it now, after the last row; the second time there is nothing to do."""
 
 
 class Stateless:

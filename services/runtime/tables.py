@@ -5,7 +5,7 @@ from typing import Final
 
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.reader import Partition, Reader, ends
-from services.runtime.ports import Record, Row, Task
+from services.runtime.ports import Record, Row, Settling, Task
 
 PATIENCE_S: Final = 30.0
 """How long an open transaction of a dead instance may hold up a restore."""
@@ -26,6 +26,11 @@ def restore(options: Options, changelog: str, tasks: Mapping[int, Task]) -> int:
     for record in written(options, [(changelog, partition) for partition in tasks]):
         tasks[record.partition].load(record.key or b"", record.value)
         rows += 1
+    for task in tasks.values():
+        if isinstance(task, Settling):
+            # Later a transaction is open, and one that is too old is given up by the broker: on a
+            # busy machine by this and the next life, and the one after it.
+            task.settle()
     return rows
 
 

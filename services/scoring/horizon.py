@@ -19,7 +19,7 @@ KEY: Final = b"horizon"
 """Key of the changelog row; pseudonyms are longer."""
 Look = Callable[[Record], int | None]
 """Given the first record that a life is handed, says how far event time (µs) is at the end of the
-log; None where nothing waits there, or nobody can say. May block for seconds, and raise Retry."""
+log; None where nothing waits there, or nobody can say. May block for a second."""
 
 
 def nowhere(_: Record) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
-from services.core.errors import Refusal
+import structlog
+
+from services.core.errors import Refusal, Retry
 from services.core.events import Kind, Vitals
 from services.runtime.codec import Codec
 from services.runtime.kafka.client import Options
@@ -15,7 +17,10 @@ WAITED_S: Final = 60.0
 """A log that waited no longer is a restart's, which shall not take longer for this."""
 TAIL: Final = 5000
 """So many records at the end are looked at: ten seconds, a tick of each source, at 2,000/s."""
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 1.0
+"""A transaction may be open meanwhile."""
+
+log = structlog.stdlib.get_logger()
 
 
 class Lookout:
@@ -35,7 +40,17 @@ class Lookout:
         """Say how far event time is at the end of a record's partition; None for a short wait."""
         if self._clock() - record.timestamp_ms / 1000 < WAITED_S:
             return None
-        place, clocks = (record.topic, record.partition), Watermark()
+        clocks = Watermark()
+        try:
+            self._look(record, clocks)
+        except Retry as error:
+            # Better late and too much than nothing at all: nothing is held.
+            log.warning("the end of the log could not be looked at", exc_info=error)
+            return None
+        return clocks.now
+
+    def _look(self, record: Record, clocks: Watermark) -> None:
+        place = (record.topic, record.partition)
         goals = stable_ends(self._options, [place])
         reader = Reader(self._options, {place: max(goals[place] - TAIL, record.offset)})
         try:
@@ -43,7 +58,6 @@ class Lookout:
                 self._hear(clocks, found)
         finally:
             reader.close()
-        return clocks.now
 
     def _hear(self, clocks: Watermark, record: Record) -> None:
         try:

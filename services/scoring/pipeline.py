@@ -86,6 +86,10 @@ class Scoring:
         else:
             self._journal.load(key, value)
 
+    def settle(self) -> None:
+        """Do again what no row includes that was loaded."""
+        self._journal.settle()
+
     def changes(self) -> Iterable[Row]:
         """Give the rows of what happened to patients, of ticks and of cut-overs that changed."""
         self._journal.settle()

@@ -4,13 +4,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wards import HOUR, POLICY, START, Run, log, measured, scorer, tick
+from wards import CODEC, HOUR, POLICY, START, Run, log, measured, scorer, tick
 
+from services.core.errors import Retry
 from services.core.events import Decision, Role, Step
 from services.core.policy import FRESH, decide
 from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
+from services.scoring import lookout
 from services.scoring.__main__ import counting
 from services.scoring.alerting import STEPS
 from services.scoring.horizon import KEY, Horizon, Look
@@ -125,3 +127,11 @@ def test_what_is_held_is_counted_by_unit() -> None:
     [line] = [each for each in text.splitlines() if 'outcome="expired"' in each]
     assert line.startswith("vigil_alerts_held_total{")
     assert line.endswith(" 6.0")
+
+
+def test_where_nobody_can_look_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Retry("Kafka: no answer")
+
+    monkeypatch.setattr(lookout, "stable_ends", away)
+    assert lookout.Lookout({}, CODEC, lambda: 1e9)(events(1)[0]) is None
