@@ -71,6 +71,7 @@ def make_app(  # noqa: PLR0913 - it has as many sides
         lifespan=lifespan,
         docs_url=None,  # its page would call a content network
         redoc_url=None,
+        redirect_slashes=False,  # its answer would repeat what is in the query
     )
     failure = partial(answer_failure, metrics)
 

@@ -38,7 +38,6 @@ MESSAGE = bundle(
         interpretation=[{"text": "15"}],
         referenceRange=[{"text": "16"}],
     ),
-    kind="transaction",
 )
 
 ANSWER: Resource = {

@@ -121,4 +121,4 @@ def _files(sink: str, folder: Path, but: tuple[str, ...] = ()) -> Iterator[Found
             continue
         if path.is_file():
             with contextlib.suppress(FileNotFoundError):  # stores put files together as they run
-                yield Found(sink, str(within), str(within).encode() + b"\n" + content(path))
+                yield Found(sink, str(within), content(path) + b"\n" + str(within).encode())

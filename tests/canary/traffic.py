@@ -94,7 +94,7 @@ def course(canaries: Canaries) -> Iterator[Sending]:
             for code, value, unit in SIGNS
         ]
         seen.append(blood_pressure(72, 38, id=canaries.identifier(), **when))
-        content = bundle(*([who, arrived] if hour == 0 else []), *seen, kind="transaction")
+        content = bundle(*([who, arrived] if hour == 0 else []), *seen)
         yield fhir(content, at)
 
 

@@ -392,3 +392,11 @@ def test_a_broken_client_ends_the_probe(publisher: Slow) -> None:
             await Outbox(publisher, "fhir.raw.v1", Time()).probe()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", ["/fhir/?name=Zebediah", "/Zebediah/", "/ticks/?Zebediah"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_no_refusal_repeats_the_address(gateway: Gateway, method: str, path: str) -> None:
+    told = gateway.ask(method, path, content=RESOURCE)
+    assert told.is_client_error
+    assert "Zebediah" not in f"{told.headers}{told.text}"
