@@ -8,8 +8,11 @@ this process. Memory and throughput are those of the pure tasks, in a fresh proc
 import argparse
 import gc
 import itertools
+import json
 import multiprocessing
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -173,6 +176,14 @@ def main() -> None:
     report(given, gone, patients / restore_s, sizes)
 
 
+def starting() -> dict[str, float]:
+    """Give seconds of computing of a start, by what they were for."""
+    program = Path(__file__).with_name("starting.py")
+    done = subprocess.run([sys.executable, program], check=True, capture_output=True, cwd=REPO)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
 def report(
     given: argparse.Namespace, gone: list[float], rate: float, sizes: list[dict[str, float]]
 ) -> None:
@@ -182,6 +193,7 @@ def report(
     figures = {
         "kill_to_prediction_s": {"p50": round(p50, 2), "p95": round(p95, 2), "kills": len(gone)},
         "restored_patients_per_10_s": round(rate * 10),
+        "start_cpu_s": starting(),
         "state": sizes,
     }
     ratios = {"slower_at_the_largest": round(slower, 3)}
