@@ -2,8 +2,10 @@
 
 import argparse
 import platform
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
@@ -74,7 +76,7 @@ def run(name: str, case: cases.Case, siege: Siege, *, bug: str = "") -> dict[str
 def told(found: dict[str, Any]) -> dict[str, Any]:
     """Say how a case ended."""
     good = "as it must be" if found["result"] == found["expected"] else "NOT as it must be"
-    sys.stderr.write(f"{found['case']}: {found['result']}, {good}\n")
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {found['case']}: {found['result']}, {good}\n")
     return found
 
 
@@ -144,11 +146,13 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, default=REPO / "docs" / "chaos.json")
     given = parser.parse_args()
+    # As Ctrl-C does, so that broker and services are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     found = earlier(given.json, given.seed) if given.only else {}
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
-        broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache).start()
+        broker = Broker(Path(folder) / "kafka", free_port(), cache=here().cache)
         try:
-            for case in matrix(given, broker, Path(folder)):
+            for case in matrix(given, broker.start(), Path(folder)):
                 found[case["case"]] = case
                 given.json.write_bytes(report(given.seed, found))
         finally:
