@@ -89,7 +89,7 @@ def fold_crowded(sheet: Sheet) -> None:
             if sheet.marks[row, VARIABLE] == variable:
                 seen += 1
                 if seen == many[variable] - FEWEST_RAW:
-                    until = sheet.numbers[row, AT]
+                    until = sheet.numbers[AT, row]
         _fold(sheet, variable, until)
 
 
@@ -114,21 +114,21 @@ def _fold(sheet: Sheet, variable: int, until: int) -> None:
     for row in range(sheet.state[ROWS]):
         of = marks[row, VARIABLE]
         of_it = variable == NONE or variable == of  # noqa: PLR1714 - their types differ
-        if not of_it or numbers[row, AT] > until:
+        if not of_it or numbers[AT, row] > until:
             if row != end:
                 _swap(sheet, row, end)
             end += 1
         elif marks[row, FLAGS] & KEPT_OUT == 0:
-            absorb(last, known, cells, of, numbers[row, AT], sheet.values[row])
+            absorb(last, known, cells, of, numbers[AT, row], sheet.values[row])
     sheet.state[ROWS] = end
 
 
 @compiled
 def _is_before(numbers: Array, marks: Array, row: int, other: int) -> bool:
-    if numbers[row, AT] != numbers[other, AT]:
-        return bool(numbers[row, AT] < numbers[other, AT])
-    if numbers[row, ID] != numbers[other, ID]:
-        return bool(np.uint64(numbers[row, ID]) < np.uint64(numbers[other, ID]))
+    if numbers[AT, row] != numbers[AT, other]:
+        return bool(numbers[AT, row] < numbers[AT, other])
+    if numbers[ID, row] != numbers[ID, other]:
+        return bool(np.uint64(numbers[ID, row]) < np.uint64(numbers[ID, other]))
     return bool(marks[row, VARIABLE] < marks[other, VARIABLE])
 
 
@@ -136,9 +136,9 @@ def _is_before(numbers: Array, marks: Array, row: int, other: int) -> bool:
 def _swap(sheet: Sheet, row: int, other: int) -> None:
     numbers, values, marks = sheet.numbers, sheet.values, sheet.marks
     for column in range(VERSION + 1):
-        number = numbers[row, column]
-        numbers[row, column] = numbers[other, column]
-        numbers[other, column] = number
+        number = numbers[column, row]
+        numbers[column, row] = numbers[column, other]
+        numbers[column, other] = number
     value = values[row]
     values[row] = values[other]
     values[other] = value

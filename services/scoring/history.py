@@ -251,7 +251,7 @@ def write_features(sheet: Sheet, person: Array, row: Array) -> None:
     numbers, values, marks = sheet.numbers, sheet.values, sheet.marks
     for i in range(sheet.state[ROWS]):
         if marks[i, FLAGS] & KEPT_OUT == 0:
-            absorb(last, known, ring, marks[i, VARIABLE], numbers[i, AT], values[i])
+            absorb(last, known, ring, marks[i, VARIABLE], numbers[AT, i], values[i])
     cells = np.empty(CELLS, np.float32)
     oldest = (hour + 1) % HISTORY_HOURS
     cells[: HISTORY_HOURS - oldest] = ring[0, oldest:]

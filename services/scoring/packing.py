@@ -1,8 +1,9 @@
 """A patient's readings and past as a row of bytes: in memory, and in the changelog.
 
-What readings that follow each other share stands there once. The bytes are a function of what is
-known and of nothing else. A header of COUNTS numbers, then columns, those of longer numbers first,
-so that each stands where its numbers may.
+What readings that follow each other share stands there once, and a value with one or two decimals
+is a whole number of tenths or hundredths, where that gives its every bit. The bytes are a function
+of what is known and of nothing else. A header of COUNTS numbers, then columns, those of longer
+numbers first, so that each stands where its numbers may.
 """
 
 from typing import Any, Final, NamedTuple
@@ -25,25 +26,20 @@ from services.scoring.sheet import (
 )
 from services.scoring.summary import HOURS, LAST_AT, MANY
 
-READINGS, IDS, TIMES, VERSIONS, MARKS, KNOWN, RINGS, SIZE = range(8)
-"""The header: how many readings, resources, times, versions, flags, variables of the past and
-rings of hours there are, and how many bytes."""
-COUNTS: Final = 8
+READINGS, IDS, TIMES, VERSIONS, MARKS, SHORT, KNOWN, RINGS, SIZE = range(9)
+"""The header: how many readings, resources, times, versions, flags, short values, variables of the
+past and rings of hours there are, and how many bytes."""
+COUNTS: Final = 10  # the last is 0: what follows begins at a multiple of eight
 HEADER_BYTES: Final = 4 * COUNTS
 MOST_BYTES: Final = HEADER_BYTES + 17 * MANY + 4 * int(np.prod(CELLS))
 """Of a row without readings."""
 READING_BYTES: Final = 3 * 8 + 4 + 2 + 1 + 1
 """The most that a reading adds."""
-_NEW_ID, _NEW_TIME, _NEW_VERSION, _NEW_FLAGS = (1 << bit for bit in range(4))
+_NEW_ID, _NEW_TIME, _NEW_VERSION, _NEW_FLAGS, _TENTHS, _HUNDREDTHS = (1 << bit for bit in range(6))
+_LARGEST_SHORT: Final = (1 << 15) - 1
 _CELLS: Final = int(np.prod(CELLS))
 
 Array = npt.NDArray[Any]
-
-
-def ids_in(row: bytes) -> bytes:
-    """Give the ids of the resources in a row; of an empty one none."""
-    many = np.frombuffer(row, np.int32, COUNTS)[IDS] if row else 0
-    return row[HEADER_BYTES : HEADER_BYTES + 8 * many]
 
 
 class _Parts(NamedTuple):
@@ -56,7 +52,8 @@ class _Parts(NamedTuple):
     hours: Array
     cells: Array
     flags: Array
-    bits: Array  # what of a reading is not that of the one before
+    short: Array  # values
+    bits: Array  # what of a reading is not that of the one before, and how its value is told
     variables: Array
     known: Array  # variables of the past
 
@@ -68,23 +65,28 @@ def pack(sheet: Sheet) -> int:
     size = _count(sheet, counts)
     parts = _parts(sheet.packed, counts)
     numbers, marks = sheet.numbers, sheet.marks
-    identity = time = version = flag = 0
+    identity = time = version = flag = short = long = 0
     for row in range(sheet.state[ROWS]):
-        bits = _news(sheet, row)
+        bits = sheet.bits[row]
         if bits & _NEW_ID:
-            parts.ids[identity] = numbers[row, ID]
+            parts.ids[identity] = numbers[ID, row]
             identity += 1
         if bits & _NEW_TIME:
-            parts.times[time] = numbers[row, AT]
+            parts.times[time] = numbers[AT, row]
             time += 1
         if bits & _NEW_VERSION:
-            parts.versions[version] = numbers[row, VERSION]
+            parts.versions[version] = numbers[VERSION, row]
             version += 1
         if bits & _NEW_FLAGS:
             parts.flags[flag] = marks[row, FLAGS]
             flag += 1
-        parts.values[row], parts.bits[row] = sheet.values[row], bits
-        parts.variables[row] = marks[row, VARIABLE]
+        if bits & (_TENTHS | _HUNDREDTHS):
+            parts.short[short] = sheet.short[row]
+            short += 1
+        else:
+            parts.values[long] = sheet.values[row]
+            long += 1
+        parts.bits[row], parts.variables[row] = bits, marks[row, VARIABLE]
     _pack_past(sheet, parts)
     return size
 
@@ -96,15 +98,22 @@ def unpack(sheet: Sheet) -> None:
     parts = _parts(sheet.packed, counts)
     numbers, marks = sheet.numbers, sheet.marks
     identity = time = version = flag = -1
+    short = long = 0
     for row in range(counts[READINGS]):
         bits = parts.bits[row]
         identity += (bits & _NEW_ID) > 0
         time += (bits & _NEW_TIME) > 0
         version += (bits & _NEW_VERSION) > 0
         flag += (bits & _NEW_FLAGS) > 0
-        numbers[row, AT], numbers[row, ID] = parts.times[time], parts.ids[identity]
-        numbers[row, VERSION], sheet.values[row] = parts.versions[version], parts.values[row]
+        numbers[AT, row], numbers[ID, row] = parts.times[time], parts.ids[identity]
+        numbers[VERSION, row] = parts.versions[version]
         marks[row, FLAGS], marks[row, VARIABLE] = parts.flags[flag], parts.variables[row]
+        if bits & (_TENTHS | _HUNDREDTHS):
+            sheet.values[row] = _told(parts.short[short], bits)
+            short += 1
+        else:
+            sheet.values[row] = parts.values[long]
+            long += 1
     wipe(sheet)
     sheet.state[ROWS] = counts[READINGS]
     for place in range(counts[KNOWN]):
@@ -124,20 +133,41 @@ def _news(sheet: Sheet, row: int) -> int:
         return _NEW_ID | _NEW_TIME | _NEW_VERSION | _NEW_FLAGS
     numbers, marks = sheet.numbers, sheet.marks
     return int(
-        _NEW_ID * (numbers[row, ID] != numbers[row - 1, ID])
-        + _NEW_TIME * (numbers[row, AT] != numbers[row - 1, AT])
-        + _NEW_VERSION * (numbers[row, VERSION] != numbers[row - 1, VERSION])
+        _NEW_ID * (numbers[ID, row] != numbers[ID, row - 1])
+        + _NEW_TIME * (numbers[AT, row] != numbers[AT, row - 1])
+        + _NEW_VERSION * (numbers[VERSION, row] != numbers[VERSION, row - 1])
         + _NEW_FLAGS * (marks[row, FLAGS] != marks[row - 1, FLAGS])
     )
 
 
 @compiled
+def _told(short: float, bits: int) -> np.float32:
+    """Give the value that is told in short."""
+    return np.float32(short / (10.0 if bits & _TENTHS else 100.0))
+
+
+@compiled
+def _in_short(sheet: Sheet, row: int) -> int:
+    """Tell a value in short, where that gives its every bit, and say how it is told."""
+    value = sheet.values[row]
+    for bits in (_TENTHS, _HUNDREDTHS):
+        short = np.round(np.float64(value) * (10.0 if bits == _TENTHS else 100.0))
+        if abs(short) <= _LARGEST_SHORT and _told(short, bits) == value:
+            sheet.short[row] = np.int16(short)
+            # Of a negative zero the sign would be lost.
+            return bits if short != 0 or not np.signbit(value) else 0
+    return 0
+
+
+@compiled
 def _count(sheet: Sheet, counts: Array) -> int:
-    """Fill the header in, and give the length of the row."""
+    """Fill header and bits in, and give the length of the row."""
     counts[:] = 0
     counts[READINGS], counts[RINGS] = sheet.state[ROWS], sheet.state[HOURLY]
     for row in range(sheet.state[ROWS]):
-        bits = _news(sheet, row)
+        bits = _news(sheet, row) | _in_short(sheet, row)
+        sheet.bits[row] = bits
+        counts[SHORT] += (bits & (_TENTHS | _HUNDREDTHS)) > 0
         counts[IDS] += (bits & _NEW_ID) > 0
         counts[TIMES] += (bits & _NEW_TIME) > 0
         counts[VERSIONS] += (bits & _NEW_VERSION) > 0
@@ -145,8 +175,8 @@ def _count(sheet: Sheet, counts: Array) -> int:
     for variable in range(MANY):
         counts[KNOWN] += sheet.known[HOURS, variable] > 0
     longest = counts[IDS] + counts[TIMES] + counts[VERSIONS] + counts[KNOWN]
-    long = counts[READINGS] + 2 * counts[KNOWN] + _CELLS * counts[RINGS]
-    short = 2 * counts[MARKS] + 2 * counts[READINGS] + counts[KNOWN]
+    long = counts[READINGS] - counts[SHORT] + 2 * counts[KNOWN] + _CELLS * counts[RINGS]
+    short = 2 * counts[MARKS] + 2 * counts[SHORT] + 2 * counts[READINGS] + counts[KNOWN]
     size = int(HEADER_BYTES + 8 * longest + 4 * long + short)
     counts[SIZE] = size
     return size
@@ -174,11 +204,12 @@ def _parts(packed: Array, counts: Array) -> _Parts:
     versions = times + 8 * counts[TIMES]
     last_at = versions + 8 * counts[VERSIONS]
     values = last_at + 8 * known
-    last = values + 4 * many
+    last = values + 4 * (many - counts[SHORT])
     hours = last + 4 * known
     cells = hours + 4 * known
     flags = cells + 4 * _CELLS * counts[RINGS]
-    bits = flags + 2 * counts[MARKS]
+    short = flags + 2 * counts[MARKS]
+    bits = short + 2 * counts[SHORT]
     variables = bits + many
     of_past = variables + many
     return _Parts(
@@ -190,7 +221,8 @@ def _parts(packed: Array, counts: Array) -> _Parts:
         packed[last:hours].view(np.float32),
         packed[hours:cells].view(np.int32),
         packed[cells:flags].view(np.float32),
-        packed[flags:bits].view(np.uint16),
+        packed[flags:short].view(np.uint16),
+        packed[short:bits].view(np.int16),
         packed[bits:variables],
         packed[variables:of_past],
         packed[of_past : of_past + known],

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-import zlib
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -13,7 +12,6 @@ from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
 from services.scoring.history import History
-from services.scoring.packing import HEADER_BYTES, ids_in
 from services.scoring.slots import Slots
 from services.scoring.summary import NEVER
 
@@ -28,7 +26,6 @@ OPEN: Final = frozenset({"arrived", "triaged", "in-progress", "onleave", "on-hol
 FORMER: Final = 8
 """So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
-LEVEL: Final = 1
 STAMP_BYTES: Final = 8
 Known = TypeVar("Known", Demographics | None, Stay | None)
 
@@ -37,8 +34,7 @@ class PatientRow(msgspec.Struct, array_like=True):
     """What is written.
 
     Attributes:
-        ids: of the resources; uncompressed, as hashes do not compress.
-        rest: of the history's row (see `packing`), compressed; empty where nothing was measured.
+        readings: the history's row (see `packing`); empty where nothing was measured.
     """
 
     encounter: bytes
@@ -47,8 +43,7 @@ class PatientRow(msgspec.Struct, array_like=True):
     demographics: Demographics | None
     stay: Stay | None
     head: int
-    ids: bytes
-    rest: bytes
+    readings: bytes
     policy: PolicyState
 
 
@@ -133,9 +128,6 @@ class Patient:
 
     def pack(self) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted."""
-        row = self.history.row
-        ids = ids_in(row)
-        rest = row[:HEADER_BYTES] + row[HEADER_BYTES + len(ids) :]
         patient = PatientRow(
             encounter=self.encounter,
             former=self.former,
@@ -143,8 +135,7 @@ class Patient:
             demographics=self.demographics,
             stay=self.stay,
             head=self.history.head,
-            ids=ids,
-            rest=zlib.compress(rest, LEVEL) if row else b"",
+            readings=self.history.row,
             policy=self.policy,
         )
         return msgspec.msgpack.encode(patient)
@@ -161,8 +152,7 @@ class Patient:
         patient.policy = patient.written = FRESH if row.policy == FRESH else row.policy
         patient.move(row.stay)
         patient.identify(row.demographics)
-        rest = zlib.decompress(row.rest) if row.rest else b""
-        patient.history.fill(row.head, rest[:HEADER_BYTES] + row.ids + rest[HEADER_BYTES:])
+        patient.history.fill(row.head, row.readings)
         return patient
 
 

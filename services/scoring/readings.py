@@ -144,9 +144,9 @@ def _put(sheet: Sheet, new: Reading) -> tuple[int, int]:
     numbers, marks = sheet.numbers, sheet.marks
     own = NONE
     for row in range(sheet.state[ROWS]):
-        if numbers[row, ID] == new.id:
+        if numbers[ID, row] == new.id:
             of = marks[row, VARIABLE]
-            if of == ANY_VARIABLE and numbers[row, VERSION] >= new.version:
+            if of == ANY_VARIABLE and numbers[VERSION, row] >= new.version:
                 return STALE, UNREVISED
             if of == new.variable:
                 own = row
@@ -158,10 +158,10 @@ def _put(sheet: Sheet, new: Reading) -> tuple[int, int]:
 
 @compiled
 def _revise(sheet: Sheet, row: int, new: Reading) -> tuple[int, int]:
-    old, was_at = sheet.values[row], sheet.numbers[row, AT]
-    if new.version < sheet.numbers[row, VERSION]:
+    old, was_at = sheet.values[row], sheet.numbers[AT, row]
+    if new.version < sheet.numbers[VERSION, row]:
         return STALE, UNREVISED
-    if new.version == sheet.numbers[row, VERSION]:
+    if new.version == sheet.numbers[VERSION, row]:
         if sheet.marks[row, FLAGS] & RETRACTED:
             return STALE, UNREVISED
         same = old == new.value or (np.isnan(old) and np.isnan(new.value))
@@ -176,14 +176,14 @@ def _retract(sheet: Sheet, gone: Reading) -> tuple[int, int]:
     numbers, marks = sheet.numbers, sheet.marks
     done, revised_at, covered = 0, UNREVISED, False
     for row in range(sheet.state[ROWS]):
-        if numbers[row, ID] == gone.id:
+        if numbers[ID, row] == gone.id:
             of = np.int64(marks[row, VARIABLE])
             if gone.variable in (of, ANY_VARIABLE):
                 effect, was_at = _take_back(sheet, row, gone.version)
                 done |= effect
                 revised_at = min(revised_at, was_at)
             if of in (gone.variable, ANY_VARIABLE):
-                covered |= numbers[row, VERSION] >= gone.version
+                covered |= numbers[VERSION, row] >= gone.version
     if not covered and _is_past(sheet, gone):
         return done or TOO_LATE, revised_at
     if not covered:
@@ -201,15 +201,15 @@ def _is_past(sheet: Sheet, gone: Reading) -> bool:
 
 @compiled
 def _take_back(sheet: Sheet, row: int, version: int) -> tuple[int, int]:
-    if version < sheet.numbers[row, VERSION]:
+    if version < sheet.numbers[VERSION, row]:
         return STALE, UNREVISED
     before = sheet.marks[row, FLAGS] & RETRACTED
-    same = version == sheet.numbers[row, VERSION]
-    sheet.numbers[row, VERSION] = version
+    same = version == sheet.numbers[VERSION, row]
+    sheet.numbers[VERSION, row] = version
     sheet.marks[row, FLAGS] |= RETRACTED
     if before:
         return (DUPLICATE if same else STALE), UNREVISED
-    return REVISED, sheet.numbers[row, AT]
+    return REVISED, sheet.numbers[AT, row]
 
 
 @compiled
@@ -223,6 +223,6 @@ def _append(sheet: Sheet, new: Reading, flag: int) -> None:
 @compiled
 def _write(sheet: Sheet, row: int, new: Reading, flag: int) -> None:
     numbers, marks = sheet.numbers, sheet.marks
-    numbers[row, AT], numbers[row, ID], numbers[row, VERSION] = new.at, new.id, new.version
+    numbers[AT, row], numbers[ID, row], numbers[VERSION, row] = new.at, new.id, new.version
     sheet.values[row] = new.value
     marks[row, FLAGS], marks[row, VARIABLE] = flag, new.variable

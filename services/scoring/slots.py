@@ -95,7 +95,8 @@ class Slots:
 
     def clear(self, slot: int) -> None:
         """Forget all that was measured."""
-        release(self.store, self.store.first[slot])
+        if self.store.first[slot] != NONE:
+            release(self.store, self.store.first[slot])
         self.store.first[slot], self.store.head[slot] = NONE, NEVER
 
     def make_room(self, slot: int, more: int) -> None:

@@ -35,7 +35,7 @@ from services.runtime.model import OnnxModel
 from services.runtime.ports import Output
 from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
-from services.scoring.packing import COUNTS
+from services.scoring.packing import COUNTS, KNOWN, READINGS, SIZE
 from services.scoring.patients import Patient
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
@@ -323,7 +323,8 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
 def variables_of(patient: Patient) -> NDArray[np.uint8]:
     """Give the variable of each reading that is kept; its column is the last but one of a row."""
     row = patient.history.row
-    readings, *_, known, _, size = np.frombuffer(row, np.int32, COUNTS)
+    counts = np.frombuffer(row, np.int32, COUNTS)
+    readings, known, size = counts[READINGS], counts[KNOWN], counts[SIZE]
     return np.frombuffer(row, np.uint8)[size - known - readings : size - known]
 
 
