@@ -194,9 +194,7 @@ def going_on(codec: Codec, patients: int, events: int) -> Iterator[Record]:
 _FIELDS: Final = Vitals.__struct_fields__
 
 
-def measured(
-    patients: int, some: Sequence[bytes], model: Path, events: int
-) -> dict[str, float | None]:
+def measured(patients: int, some: Sequence[bytes], model: Path, events: int) -> dict[str, Any]:
     """Restore so many patients, and chart them on."""
     codec = Codec(REPO / "schemas")
     warm(codec)
