@@ -121,7 +121,7 @@ COUNTERS: Final[Mapping[CounterName, Metric]] = {
         labels=("unit", "outcome"),
     ),
     "alerts_held_total": Metric(
-        meaning="Scores at the threshold that were held: by persistence, refractory or transfer.",
+        meaning="Scores held at the threshold: persistence, refractory, transfer or expired.",
         labels=("unit", "outcome"),
     ),
     "joined_total": Metric(

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wards import CODEC, HOUR, POLICY, START, Run, log, measured, scorer, tick
 
@@ -39,6 +39,7 @@ def behind(hours: int) -> Scorer:
     return looking(lambda _: START + hours * HOUR)
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(st.tuples(st.integers(0, 48), st.floats(0, 1, width=32)), max_size=12),
     horizon=st.integers(-10, 60),
