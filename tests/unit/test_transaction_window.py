@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.kafka.client import gathering
@@ -71,6 +71,7 @@ def worker_in(world: World) -> Worker:
     return worker
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 0.5), min_size=1, max_size=6))
 def test_under_load_a_transaction_lasts_as_long_as_the_last_commit_took(
     commits_s: list[float],
@@ -94,6 +95,7 @@ def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(commit_s: float
         assert LONGEST_S - 1e-9 <= lasted_s <= LONGEST_S + 2 * STEP_S
 
 
+@settings(deadline=None)
 @given(st.floats(0, 0.5))
 def test_a_light_load_never_waits_for_a_slow_commit_of_before(commit_s: float) -> None:
     world = World([commit_s, 0], records=0)
@@ -103,6 +105,7 @@ def test_a_light_load_never_waits_for_a_slow_commit_of_before(commit_s: float) -
     assert world.lasted_s[1] <= 2 * STEP_S
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2 * PART_BYTES // 3), max_size=40))
 def test_parts_are_all_records_in_their_order_and_small(sizes: list[int]) -> None:
     whole = bytes(PART_BYTES)
