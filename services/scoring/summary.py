@@ -14,19 +14,6 @@ from services.core.features import CELLS, HISTORY_HOURS
 from services.core.features.rows import COUNT, HIGHEST, LAST, LOWEST, TOTAL
 from services.core.vitals import VARIABLES
 
-READING: Final = np.dtype(
-    [
-        ("at", "<i8"),
-        ("id", "<u8"),
-        ("version", "<i8"),
-        ("value", "<f4"),
-        ("flags", "<u2"),
-        ("variable", "u1"),
-    ],
-    align=True,
-)
-"""One value of one resource."""
-
 NEVER: Final = -(1 << 62)
 """A time before all others."""
 MANY: Final = len(VARIABLES)
@@ -36,7 +23,6 @@ _TRENDS: Final = CELLS[2]
 _NAN: Final = np.float32(np.nan)
 
 Array = npt.NDArray[Any]
-Readings = npt.NDArray[Any]
 
 
 def hour_of(at: int) -> int:
