@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from services.core.features import FEATURES
 from services.core.policy import Policy
 from services.core.stats.calibration import Line, sigmoid
-from services.core.vitals import VARIABLES
-from services.runtime.bundle import FILES, MANIFEST, Bundle, load
+from services.core.stats.nulls import Null
+from services.core.vitals import VARIABLES, VITALS
+from services.runtime.bundle import FILES, MANIFEST, Bundle, load, support_of
 from services.runtime.model import OnnxModel
 from services.training.booster import margins
 from services.training.card import holds
@@ -49,6 +50,7 @@ def test_the_shipped_model_holds_the_bars_it_was_built_to(bundle: Bundle) -> Non
     assert shipped["ece"]["value"] <= 0.02
     assert 0.8 <= shipped["calibration_slope"]["value"] <= 1.2
     assert 0.9 <= shipped["top_decile_o_e"]["value"] <= 1.1
+    assert rows["full"]["utility"]["value"] >= 0.44
     assert shipped["utility"]["value"] > rows["strict"]["utility"]["value"]
 
 
@@ -127,6 +129,18 @@ def test_the_shipped_bundle_is_small_and_names_no_patient(bundle: Bundle) -> Non
         assert len(content) < 3_000_000
         assert b"p000" not in content
         assert b"patient_id" not in content
+
+
+def test_the_shipped_bundle_says_whom_it_can_speak_of_and_what_chance_does(
+    bundle: Bundle,
+) -> None:
+    limits = support_of(bundle)
+    assert limits is not None
+    assert limits.youngest >= 10
+    assert limits.most_outside >= 1
+    assert np.isfinite(limits.low[: len(VITALS) - 1]).all()  # of all but EtCO2, never measured
+    nulls = msgspec.convert(bundle.reference["nulls"], dict[str, list[Null]])
+    assert {"HR", "HR.presence", "Temp"} <= set(nulls)
 
 
 @pytest.mark.data
