@@ -24,6 +24,7 @@ demo: setup
 	$(BIN)/vigil demo $(ARGS)
 
 test: setup
+	$(BIN)/python -m services.scoring.warm
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 from services.local import jars
@@ -18,6 +19,9 @@ from services.local.kafka import Broker
 from services.local.ports import free_port
 
 READY_S = 30.0
+# How long an example takes says how busy the machine is; `timeout` of pytest ends what hangs.
+hypothesis.settings.register_profile("vigil", deadline=None)
+hypothesis.settings.load_profile("vigil")
 # A test's broker lives for seconds: what the JVM's second compiler would win comes too late.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
