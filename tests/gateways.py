@@ -15,7 +15,7 @@ import httpx
 from services.local.home import REPO
 from services.local.ports import free_port
 from services.runtime.kafka.admin import create_topic, partitions_of, topics
-from services.runtime.kafka.reader import scan
+from services.runtime.kafka.reader import ends, scan, stable_ends
 from services.runtime.ports import Record
 
 TOPIC = "fhir.raw.v1"
@@ -93,8 +93,13 @@ def through(name: str) -> dict[str, object]:
 
 
 def log_of(bootstrap: str, topic: str = TOPIC) -> list[Record]:
+    """Read a whole topic, once no transaction is open: markers come after the commit's answer."""
     options = {"bootstrap.servers": bootstrap}
-    return list(scan(options, partitions_of(options, [topic]), patience_s=20))
+    places = partitions_of(options, [topic])
+    eventually(
+        lambda: stable_ends(options, places) == ends(options, places), "a transaction stays open"
+    )
+    return list(scan(options, places, patience_s=20))
 
 
 def prepare(bootstrap: str, names: Iterable[str] = (TOPIC,)) -> None:

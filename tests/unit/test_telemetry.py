@@ -85,6 +85,8 @@ def test_every_metric_has_a_base_unit_for_suffix_and_labels_of_the_allow_list() 
         "_rows",
         "_signals",
         "_findings",
+        "_gaps",
+        "_subscriptions",
         "_info",
         "ready",
     )

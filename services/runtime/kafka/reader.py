@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.core.errors import Retry
 from services.runtime.kafka.client import (
@@ -19,6 +19,8 @@ from services.runtime.ports import Record
 BATCH_RECORDS: Final = 1000
 READ_S: Final = 0.5
 WATERMARK_TIMEOUT_S: Final = 10.0
+MOVING: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+MOVING_S: Final = 0.1
 Partition = tuple[str, int]
 
 
@@ -196,11 +198,23 @@ def _watermarks(
     try:
         for topic, partition in partitions:
             with shut_doors_raise_retry("list offsets"):
-                answer = consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S
-                )
+                answer = _asked(consumer, topic, partition)
             if answer is None:
                 raise Retry("Kafka: no answer about the ends of a partition")
             yield (topic, partition), answer
     finally:
         consumer.close()
+
+
+def _asked(consumer: Consumer, topic: str, partition: int) -> tuple[int, int] | None:
+    """Ask again while a partition gets a leader, as just after its topic was made."""
+    deadline = time.monotonic() + WATERMARK_TIMEOUT_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S
+            )
+        except KafkaException as error:
+            if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(MOVING_S)
