@@ -98,7 +98,7 @@ def reference() -> Baseline:
 
 def scored(bootstrap: str, codec: Codec, size: int, events: Sequence[Output]) -> list[Any]:
     """Prediction batches of `size` entries as scoring makes them of a simulated ward."""
-    shared = scorer(bootstrap, REPO / "models" / "sepsis" / "1.0.0")
+    shared = scorer(bootstrap, REPO / "models" / "sepsis" / "1.0.0", [])
     found = []
     for partition in range(PARTITIONS):
         task = Scoring(partition, shared)
