@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 SERVICES := gateway ingest scoring audit monitoring report
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-header --build-deps-for editable --allow-unsafe --strip-extras

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,19 @@ hypothesis.settings.register_profile("vigil", deadline=None)
 hypothesis.settings.load_profile("vigil")
 # A test's broker lives for seconds: what the JVM's second compiler would win comes too late.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that wait for Kafka among those that compute, for two processes side by side."""
+    files = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    waiting = [tests for tests in files if tests[0].get_closest_marker("wire")]
+    computing = [tests for tests in files if not tests[0].get_closest_marker("wire")]
+    many = -(-len(computing) // max(len(waiting), 1))
+    turns = [
+        [*first, *chain(*computing[many * place : many * (place + 1)])]
+        for place, first in enumerate(waiting or [[]])
+    ]
+    items[:] = chain(*turns)
 
 
 class Address(NamedTuple):

@@ -1,16 +1,23 @@
 """Ports on loopback: which are free, and what took the others."""
 
+import secrets
 import socket
+from typing import Final
 
 from services.core.errors import CommandError
 from services.core.faults import Fault
 
+LOWEST: Final = 12_000
+BEYOND: Final = 32_000
+"""Above lie the ports that a system lends to connections: one of those is lent again before its
+server starts, or while it restarts."""
+
 
 def free_port() -> int:
-    """A port that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody holds at this moment, and that no connection will be given."""
+    while not is_free(port := LOWEST + secrets.randbelow(BEYOND - LOWEST)):
+        pass
+    return port
 
 
 def is_free(port: int) -> bool:
