@@ -30,8 +30,8 @@ from services.core.policy import (
 )
 from services.scoring.entries import Entry, Model
 from services.scoring.horizon import Horizon
-from services.scoring.patients import Patient
-from services.scoring.ward import Ward
+from services.scoring.patients.patient import Patient
+from services.scoring.patients.ward import Ward
 
 TOP_CONTRIBUTIONS: Final = 5
 STEPS: Final = {

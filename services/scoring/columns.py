@@ -10,7 +10,7 @@ from services.core.cohorts import DIMENSIONS
 from services.core.compiled import compiled
 from services.core.events import PSEUDONYM_BYTES, Cause, Disposition, Kind, Vitals
 from services.core.vitals import VARIABLES
-from services.scoring.message import (
+from services.scoring.patients.message import (
     ACCEPTED,
     FIELDS,
     KIND,
@@ -25,8 +25,8 @@ from services.scoring.message import (
     Messages,
     spelled,
 )
-from services.scoring.message import VARIABLES as VARIABLES_AT
-from services.scoring.summary import NEVER
+from services.scoring.patients.message import VARIABLES as VARIABLES_AT
+from services.scoring.patients.summary import NEVER
 
 STARTS: Final = [WHO, WHERE, *range(VARIABLES_AT, FIELDS)]
 """The fields that are places."""

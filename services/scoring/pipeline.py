@@ -22,20 +22,20 @@ from services.scoring.crew import Crew, Helm
 from services.scoring.entries import Entry, Note, batch_of
 from services.scoring.horizon import KEY as HORIZON
 from services.scoring.horizon import Horizon, Look, nowhere
-from services.scoring.journal import Journal
-from services.scoring.message import Messages
 from services.scoring.outputs import (
     alert_output,
     dead_letter,
     dead_output,
     prediction_output,
 )
+from services.scoring.patients.journal import Journal
+from services.scoring.patients.message import Messages
+from services.scoring.patients.summary import hour_of
+from services.scoring.patients.ward import Ward
+from services.scoring.patients.wire import Wire
 from services.scoring.shares import Run, Share, shown, unseen
-from services.scoring.summary import hour_of
-from services.scoring.ward import Ward
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
-from services.scoring.wire import Wire
 
 BATCH: Final = 512
 

@@ -13,9 +13,9 @@ from services.scoring.abstention import causes
 from services.scoring.columns import ABSENT_PERSON, NOBODY, Columns, Facts, columns_of
 from services.scoring.crew import Crew, Engine, Floats
 from services.scoring.entries import QUIET, Entry, Note, Verdicts
-from services.scoring.message import NAMED, Messages
-from services.scoring.patients import Patient
-from services.scoring.ward import Applied
+from services.scoring.patients.message import NAMED, Messages
+from services.scoring.patients.patient import Patient
+from services.scoring.patients.ward import Applied
 
 NONE: Final = -1
 UNREADABLE: Final = Applied(Disposition.ABSTAINED, Cause.UNREADABLE)

@@ -16,10 +16,10 @@ from services.core.shapley import Shapley
 from services.core.trees import read_trees
 from services.runtime.codec import Codec
 from services.runtime.settings import ServiceSettings
-from services.scoring.folding import MOST_RAW
+from services.scoring.patients.folding import MOST_RAW
+from services.scoring.patients.ward import Ward
+from services.scoring.patients.wire import Wire
 from services.scoring.shares import Run
-from services.scoring.ward import Ward
-from services.scoring.wire import Wire
 
 NOBODY: Final = bytes(PSEUDONYM_BYTES)
 MINUTE_US: Final = 60_000_000

@@ -29,10 +29,10 @@ from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import counting, engine
 from services.scoring.crew import Alone, Engine
 from services.scoring.outputs import VITALS
+from services.scoring.patients.wire import Wire
 from services.scoring.pipeline import Scorer, Scoring
 from services.scoring.shares import Run, Share
 from services.scoring.warm import warm
-from services.scoring.wire import Wire
 
 STAGES: Sequence[tuple[type, str]] = (
     (Wire, "events"),

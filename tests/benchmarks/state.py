@@ -42,9 +42,9 @@ from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import counting, engine
 from services.scoring.crew import Alone
 from services.scoring.outputs import VITALS
+from services.scoring.patients.slots import BLOCK_BYTES, MANY_FREE, Slots
+from services.scoring.patients.ward import Ward
 from services.scoring.pipeline import Scorer, Scoring
-from services.scoring.slots import BLOCK_BYTES, MANY_FREE, Slots
-from services.scoring.ward import Ward
 from services.scoring.warm import warm
 
 CHARTED: Final = (

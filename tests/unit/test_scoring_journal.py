@@ -10,7 +10,7 @@ from wards import HOUR, MINUTE, START, Run, cut, log, measured, scorer, tick, wa
 
 from services.core.vitals import VARIABLES
 from services.runtime.ports import Record, Row
-from services.scoring import journal
+from services.scoring.patients import journal
 from services.scoring.pipeline import Scoring
 
 Log = list[Row]

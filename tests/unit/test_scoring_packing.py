@@ -6,10 +6,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from wards import HOUR, START, Run, log, measured, retracted
 
-from services.scoring.packing import COUNTS, KNOWN, READINGS, SHORT, pack, unpack
-from services.scoring.sheet import AT, FLAGS, HOURLY, ID, ROWS, VARIABLE, VERSION, Sheet, wipe
-from services.scoring.slots import FIRST_ROWS, Slots
-from services.scoring.summary import HOURS, MANY, absorb, empty_cells
+from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, SHORT, pack, unpack
+from services.scoring.patients.sheet import (
+    AT,
+    FLAGS,
+    HOURLY,
+    ID,
+    ROWS,
+    VARIABLE,
+    VERSION,
+    Sheet,
+    wipe,
+)
+from services.scoring.patients.slots import FIRST_ROWS, Slots
+from services.scoring.patients.summary import HOURS, MANY, absorb, empty_cells
 
 whole = st.integers(-(1 << 63), (1 << 63) - 1)
 few = st.one_of(st.integers(-2, 2), whole)

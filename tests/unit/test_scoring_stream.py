@@ -35,8 +35,8 @@ from services.runtime.model import OnnxModel
 from services.runtime.ports import Output
 from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
-from services.scoring.packing import COUNTS, KNOWN, READINGS, SIZE
-from services.scoring.patients import Patient
+from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, SIZE
+from services.scoring.patients.patient import Patient
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
 from services.training.source import Stays, read

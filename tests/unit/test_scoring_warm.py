@@ -1,5 +1,7 @@
 """Whatever is compiled for a partition's events was compiled before the first of them came."""
 
+import importlib
+import pkgutil
 from types import ModuleType
 
 import numpy as np
@@ -7,36 +9,17 @@ from bundles import trained
 from numba.core.registry import CPUDispatcher
 from wards import CODEC, Run, log, ward_log
 
-from services.core import shapley
-from services.core.features import FEATURES, rows, scores
+from services import core, scoring
+from services.core.features import FEATURES
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
-from services.scoring import (
-    columns,
-    folding,
-    history,
-    packing,
-    readings,
-    sheet,
-    slots,
-    summary,
-    wire,
-)
 from services.scoring.warm import warm
 
 MODULES: list[ModuleType] = [
-    rows,
-    scores,
-    folding,
-    history,
-    packing,
-    readings,
-    sheet,
-    slots,
-    summary,
-    wire,
-    columns,
-    shapley,
+    importlib.import_module(found.name)
+    for room in (core, scoring)
+    for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
+    if not found.name.endswith("__main__")
 ]
 
 

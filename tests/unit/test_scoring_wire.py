@@ -10,8 +10,8 @@ from services.core.errors import Refusal, Stop
 from services.core.events import Vitals
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.codec import HEADER_BYTES
-from services.scoring import wire
-from services.scoring.wire import Wire
+from services.scoring.patients import wire
+from services.scoring.patients.wire import Wire
 
 LEFT_OUT = {
     "source": "",

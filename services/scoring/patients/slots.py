@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.events import PSEUDONYM_BYTES
-from services.scoring.packing import (
+from services.scoring.patients.packing import (
     COUNTS,
     MOST_BYTES,
     READING_BYTES,
@@ -16,8 +16,8 @@ from services.scoring.packing import (
     pack,
     unpack,
 )
-from services.scoring.sheet import HEAD, NONE, Sheet, sheet_for, wipe
-from services.scoring.summary import NEVER
+from services.scoring.patients.sheet import HEAD, NONE, Sheet, sheet_for, wipe
+from services.scoring.patients.summary import NEVER
 
 BLOCK_BYTES: Final = 256
 """Of a patient's last block half is empty, on average."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.events import MICROSECONDS_PER_HOUR, Flag
-from services.scoring.folding import (
+from services.scoring.patients.folding import (
     ANY_VARIABLE,
     KEPT_OUT,
     RETRACTED,
@@ -19,7 +19,7 @@ from services.scoring.folding import (
     oldest_hour,
     settle,
 )
-from services.scoring.message import (
+from services.scoring.patients.message import (
     IDS,
     MARKS,
     MEASURED,
@@ -28,7 +28,7 @@ from services.scoring.message import (
     VARIABLES,
     VERSIONS,
 )
-from services.scoring.sheet import (
+from services.scoring.patients.sheet import (
     AT,
     FLAGS,
     ID,
@@ -38,7 +38,7 @@ from services.scoring.sheet import (
     VERSION,
     Sheet,
 )
-from services.scoring.summary import LAST_AT, MANY
+from services.scoring.patients.summary import LAST_AT, MANY
 
 NEW, UNUSABLE, REVISED, DUPLICATE, CONFLICT, STALE, TOO_LATE, UNHEARD_OF, BEHIND = (
     1 << bit for bit in range(9)

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from services.core.errors import Refusal
 from services.core.events import Cause, Disposition, Kind, Stay, Vitals
-from services.scoring.history import FULL, SILENCE, STRANGE, History, Measurements, follow
-from services.scoring.message import KIND, ODD, READINGS, Messages
-from services.scoring.patients import OPEN, Patient, synthetic_encounter
-from services.scoring.readings import (
+from services.scoring.patients.history import FULL, SILENCE, STRANGE, History, Measurements, follow
+from services.scoring.patients.message import KIND, ODD, READINGS, Messages
+from services.scoring.patients.patient import OPEN, Patient, synthetic_encounter
+from services.scoring.patients.readings import (
     BEHIND,
     CONFLICT,
     DUPLICATE,
@@ -23,9 +23,9 @@ from services.scoring.readings import (
     UNREVISED,
     UNUSABLE,
 )
-from services.scoring.sheet import NONE
-from services.scoring.slots import Slots
-from services.scoring.summary import NEVER
+from services.scoring.patients.sheet import NONE
+from services.scoring.patients.slots import Slots
+from services.scoring.patients.summary import NEVER
 
 # To look an enum's member up takes longer than most of what is done to an event.
 PATIENT, ENCOUNTER, OBSERVATION = Kind.PATIENT, Kind.ENCOUNTER, Kind.OBSERVATION

@@ -11,9 +11,9 @@ from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
-from services.scoring.history import History
-from services.scoring.slots import Slots
-from services.scoring.summary import NEVER
+from services.scoring.patients.history import History
+from services.scoring.patients.slots import Slots
+from services.scoring.patients.summary import NEVER
 
 FORGET_AFTER: Final = 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
 """How long after the last measurement a patient is forgotten."""

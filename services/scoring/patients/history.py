@@ -16,8 +16,8 @@ from services.core.compiled import compiled
 from services.core.events import MICROSECONDS_PER_HOUR, Vitals
 from services.core.features import CELLS, HISTORY_HOURS
 from services.core.features.rows import write_row
-from services.scoring.folding import KEPT_OUT
-from services.scoring.message import (
+from services.scoring.patients.folding import KEPT_OUT
+from services.scoring.patients.message import (
     HEARD,
     KIND,
     MEASURED,
@@ -28,8 +28,8 @@ from services.scoring.message import (
     WHERE,
     spelled,
 )
-from services.scoring.readings import BEHIND, NEW, REVISED, put, retract
-from services.scoring.sheet import (
+from services.scoring.patients.readings import BEHIND, NEW, REVISED, put, retract
+from services.scoring.patients.sheet import (
     AT,
     FLAGS,
     HEAD,
@@ -39,7 +39,7 @@ from services.scoring.sheet import (
     VARIABLE,
     Sheet,
 )
-from services.scoring.slots import (
+from services.scoring.patients.slots import (
     GONE,
     HERE,
     UNMET,
@@ -49,7 +49,7 @@ from services.scoring.slots import (
     lay_away,
     lay_open,
 )
-from services.scoring.summary import HOURS, LAST_AT, MANY, NEVER, absorb, empty_cells
+from services.scoring.patients.summary import HOURS, LAST_AT, MANY, NEVER, absorb, empty_cells
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""

@@ -15,7 +15,7 @@ from services.core.compiled import compiled
 from services.core.errors import Reason, Refusal
 from services.core.events import PSEUDONYM_BYTES, Kind, Vitals
 from services.runtime.codec import HEADER_BYTES, MAX_BYTES, Codec
-from services.scoring.message import (
+from services.scoring.patients.message import (
     FIELDS,
     HEARD,
     KIND,

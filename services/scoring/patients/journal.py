@@ -21,8 +21,8 @@ from services.core.events import PSEUDONYM_BYTES
 from services.core.features import FEATURES
 from services.core.policy import PolicyState
 from services.runtime.ports import Row
-from services.scoring.ward import Ward
-from services.scoring.wire import Wire
+from services.scoring.patients.ward import Ward
+from services.scoring.patients.wire import Wire
 
 KEY: Final = b"leaf-"
 KEYS: Final = 4096

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from services.core.compiled import compiled
 from services.core.events import MICROSECONDS_PER_HOUR, Flag
 from services.core.features import HISTORY_HOURS
-from services.scoring.sheet import (
+from services.scoring.patients.sheet import (
     AT,
     FLAGS,
     HEAD,
@@ -24,7 +24,7 @@ from services.scoring.sheet import (
     VERSION,
     Sheet,
 )
-from services.scoring.summary import absorb, empty_cells
+from services.scoring.patients.summary import absorb, empty_cells
 
 RETRACTED: Final = 1 << 15
 """Flag of a reading that was entered in error; a tombstone when no value came before it."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.features import CELLS
-from services.scoring.sheet import (
+from services.scoring.patients.sheet import (
     AT,
     FLAGS,
     HOURLY,
@@ -24,7 +24,7 @@ from services.scoring.sheet import (
     Sheet,
     wipe,
 )
-from services.scoring.summary import HOURS, LAST_AT, MANY
+from services.scoring.patients.summary import HOURS, LAST_AT, MANY
 
 READINGS, IDS, TIMES, VERSIONS, MARKS, SHORT, KNOWN, RINGS, SIZE = range(9)
 """The header: how many readings, resources, times, versions, flags, short values, variables of the

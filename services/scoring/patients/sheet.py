@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.features import CELLS
-from services.scoring.summary import MANY, NEVER
+from services.scoring.patients.summary import MANY, NEVER
 
 AT, ID, VERSION = range(3)
 """Rows of the readings' numbers; the id is read as a signed number."""
