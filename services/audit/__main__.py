@@ -50,6 +50,9 @@ def main() -> int:
         because = error.told if isinstance(error, CommandError) else str(error)
         log.error("not started", because=because)  # noqa: TRY400 - our logs tell no values
         return ExitCode.CONFIGURATION
+    except Retry as error:
+        log.error("not started", exc_info=error)  # noqa: TRY400 - our logs tell no values
+        return ExitCode.CRASH
     log.info("started", version=build.version, port=server.port)
     loop = _Life(settings, doors, contracts, codec)
     try:

@@ -1,5 +1,6 @@
 """`python -m services.gateway`: takes FHIR over HTTP and answers when it is durably in Kafka."""
 
+import errno
 import os
 import signal
 import socket
@@ -61,6 +62,7 @@ def main() -> int:
         log.error("not started", because=f"{names} missing or wrong", what_to_do=SEE)  # noqa: TRY400 - our logs tell no values
     except CommandError as error:
         log.error("not started", because=error.told)  # noqa: TRY400 - our logs tell no values
+        return error.exit_code
     return ExitCode.CONFIGURATION
 
 
@@ -242,7 +244,8 @@ def _door(host: str, port: int, name: str) -> socket.socket:
         raise CommandError(
             f"port {port} cannot be opened: {error.strerror}",
             f"end what uses it, or set VIGIL_{name}_PORT",
-            Fault.GATEWAY_PORT,
+            # Who took it while the gateway was away may leave again: the supervisor tries anew.
+            Fault.PORT_TAKEN if error.errno == errno.EADDRINUSE else Fault.GATEWAY_PORT,
         ) from None
 
 

@@ -119,8 +119,8 @@ def _taken_in_time(handle: int, deadline: float) -> bool:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Becomes `command`: arguments are run folder, name, then the command line."""
-    run, name, command = Path(arguments[0]), arguments[1], list(arguments[2:])
+    """Becomes `command`: arguments are run folder, name, niceness, then the command line."""
+    run, name, command = Path(arguments[0]), arguments[1], list(arguments[3:])
     now = time.monotonic()
     lock = os.open(run / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
     if not _taken_in_time(lock, now + HELD_S):
@@ -129,6 +129,7 @@ def main(arguments: Sequence[str]) -> None:
     record(run, name, begun)
     os.set_inheritable(lock, True)  # noqa: FBT003 - the standard library wants it by position
     time.sleep(begun.waits_until - now)
+    os.nice(int(arguments[2]))
     os.execv(command[0], command)  # noqa: S606 - the command line of our own configuration
 
 

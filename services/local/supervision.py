@@ -137,7 +137,8 @@ def configuration(home: Home, programs: Iterable[Program], ports: Mapping[str, i
 
 
 def _section(home: Home, program: Program, port: int) -> str:
-    launcher = [sys.executable, "-m", "services.local.launch", str(home.run), program.name]
+    told = [str(home.run), program.name, str(program.niceness)]
+    launcher = [sys.executable, "-m", "services.local.launch", *told]
     filled = [_filled(part, home, port) for part in program.command]
     return PROGRAM.format(
         name=program.name,

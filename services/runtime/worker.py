@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
 
 import msgspec
@@ -108,6 +109,8 @@ class Worker:
         self.began: float | None = None
         """When the open transaction began; None while there is none."""
         self._commit_s = 0.0
+        self._committer = ThreadPoolExecutor(1, "commit")
+        self._committing: Future[None] | None = None
         self._dead = False
 
     def run(self, stopping: threading.Event) -> None:
@@ -121,13 +124,16 @@ class Worker:
         self._reader.join(gained=self._gained, revoked=self._revoked, lost=self._lost)
         report_at = self._clock()
         while not stopping.is_set():
-            records = self._reader.read(POLL_S)
+            records = self._reader.read(0 if self._committing else POLL_S)
             if records:
                 self._transact(records)
+            else:
+                self._await_commit()
             if self._clock() >= report_at:
                 self._meter.behind(self._reader.lag())
                 report_at = self._clock() + REPORT_S
         self._reader.close()
+        self._await_commit()
 
     def die(self) -> None:
         """Leave the group without a word about offsets, so that others need not wait for it."""
@@ -140,48 +146,68 @@ class Worker:
         A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
         more time for the work between. Where records wait in their hundreds nobody can be told
-        soon: a transaction is as long as it may be, so that all are told the sooner. Whatever
-        one reading brought, a transaction ends before the broker would give it up.
+        soon: a transaction is as long as it may be, so that all are told the sooner, and the next
+        records are handled while it is committed. Whatever one reading brought, a transaction
+        ends before the broker would give it up.
         """
-        began = self._clock()
+        began, many_wait = self._clock(), False
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
             if len(records) >= DRAIN_RECORDS:
-                latest = began + LONGEST_S
+                latest, many_wait = began + LONGEST_S, True
             for part in parts(records):
                 self._handle(part)
                 if self.began is not None and self._clock() - self.began >= TOO_LONG_S:
                     self._commit()
             rest_s = min(IDLE_COMMIT_S, latest - self._clock())
             records = self._reader.read(rest_s) if rest_s > 0 else []
-        self._commit()
+        self._commit(behind=many_wait)
 
     def _handle(self, records: list[Record]) -> None:
         # What was read in the same breath in which its partition was given up is the next owner's.
         records = [r for r in records if (r.topic, r.partition) in self._held]
         if not records:
             return
-        if self.began is None:
-            self._publisher.begin()
-            self.began = self._clock()
         shares: dict[int, list[Record]] = {}
         for record in records:
             shares.setdefault(record.partition, []).append(record)
             self._offsets[(record.topic, record.partition)] = record.offset + 1
         for partition, share in shares.items():
             outputs = list(self._tasks[partition].handle(share))
+            self._begin()
             self._publisher.write(outputs)
             self._meter.handled(share, outputs)
 
-    def _commit(self) -> None:
+    def _begin(self) -> None:
+        self._await_commit()
+        if self.began is None:
+            self._publisher.begin()
+            self.began = self._clock()
+
+    def _commit(self, *, behind: bool = False) -> None:
+        """Commit what is open, behind the next records if wanted: see `_await_commit`."""
+        self._await_commit()
         if self.began is None:
             return
-        committing = self._clock()
+        committing, offsets, self._offsets = self._clock(), self._offsets, {}
+        # Asked here and now: what is handled meanwhile belongs to the next transaction.
         self._publisher.write(self._changed_rows())
-        self._publisher.commit(self._offsets, self._reader, COMMIT_TIMEOUT_S)
-        self._commit_s = self._clock() - committing
+
+        def commit() -> None:
+            self._publisher.commit(offsets, self._reader, COMMIT_TIMEOUT_S)
+            self._commit_s = self._clock() - committing
+
+        self._committing = self._committer.submit(commit)
+        if not behind:
+            self._await_commit()
+
+    def _await_commit(self) -> None:
+        """Wait for the commit that is on its way, if one is; raises what it raised."""
+        if self._committing is None or self.began is None:
+            return
+        self._committing.result()
         self._meter.committed(self._clock() - self.began)
-        self._offsets, self.began = {}, None
+        self._committing, self.began = None, None
 
     def _changed_rows(self) -> list[Output]:
         if self._plan.changelog is None:

@@ -54,7 +54,7 @@ def test_a_process_that_dies_for_ever_waits_the_longest_for_ever() -> None:
 
 
 def _launch(run: Path, *command: str) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-m", "services.local.launch", str(run), "it", *command]
+    line = [sys.executable, "-m", "services.local.launch", str(run), "it", "0", *command]
     return subprocess.Popen(line, cwd=REPO)
 
 

@@ -145,6 +145,12 @@ def test_beyond_this_machine_metrics_are_shown_to_whoever_has_the_token_alone() 
         assert get(server.port, "/version", Authorization="Bearer open sesame")[0] == 200
 
 
+def test_a_port_of_metrics_that_is_taken_may_be_free_in_the_next_life() -> None:
+    health = Health(BUILD, Metrics(BUILD), lambda: (True, ""))
+    with HealthServer(health, 0) as holder, pytest.raises(Retry, match=str(holder.port)):
+        HealthServer(health, holder.port)
+
+
 def get(port: int, path: str, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:

@@ -1,15 +1,19 @@
 """How long a transaction takes in records: as long as the last commit took, within bounds."""
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
+from services.core.errors import Retry
 from services.runtime.kafka.client import gathering
 from services.runtime.kafka.group import DRAIN_RECORDS, Partition
-from services.runtime.ports import Output, Record, Stateless
+from services.runtime.ports import Output, Record, Row, Stateless
 from services.runtime.worker import (
     LONGEST_S,
     PART_BYTES,
@@ -85,12 +89,89 @@ def test_under_load_a_transaction_lasts_as_long_as_the_last_commit_took(
         assert expected_s - 1e-9 <= lasted_s <= expected_s + 2 * STEP_S
 
 
+class Slow(World):
+    """A world whose commits wait until they are let go, and note what was handled meanwhile."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__([0.0] * 10, records, at_once=DRAIN_RECORDS)
+        self.let_go, self.noted = threading.Event(), list[str]()
+        self.fails = False
+
+    @override
+    def begin(self) -> None:
+        super().begin()
+        self.noted.append("begin")
+
+    @override
+    def write(self, outputs: Sequence[Output]) -> None:
+        self.noted.append("write")
+
+    @override
+    def commit(self, offsets: Mapping[Partition, int], reader: object, timeout_s: float) -> None:
+        assert self.let_go.wait(10)
+        if self.fails:
+            raise Retry("the broker is gone")
+        super().commit(offsets, reader, timeout_s)
+        self.noted.append("commit")
+
+
+def test_what_waits_is_handled_while_a_commit_is_on_its_way_and_written_after_it() -> None:
+    world = Slow(10_000_000)
+    worker = worker_in(world)
+
+    class Noting(Stateless):
+        def handle(self, _: Sequence[Record]) -> Iterable[Output]:
+            world.noted.append("handle")
+            return ()
+
+        @override
+        def changes(self) -> Iterable[Row]:
+            world.noted.append("changes")
+            return ()
+
+    worker._tasks[0] = Noting()
+    worker._plan = msgspec.structs.replace(worker._plan, changelog="c")
+    worker._transact([RECORD])
+    before = len(world.noted)
+    threading.Timer(0.05, world.let_go.set).start()
+    worker._transact([RECORD])
+    worker._await_commit()
+    assert "commit" not in world.noted[:before], "it did not wait"
+    assert world.noted[before : before + 4] == ["handle", "commit", "begin", "write"]
+    # Nothing of the next transaction is in the one before.
+    turns = [told for told in world.noted if told in {"begin", "changes", "commit"}]
+    assert turns == ["begin", "changes", "commit"] * 2
+
+
+def test_a_commit_that_fails_behind_the_next_records_ends_the_life() -> None:
+    world = Slow(10_000_000)
+    world.fails = True
+    world.let_go.set()
+    worker = worker_in(world)
+    worker._transact([RECORD])
+    with pytest.raises(Retry, match="gone"):
+        worker._transact([RECORD])
+    assert world.noted.count("begin") == 1, "nothing is begun behind a commit that failed"
+
+
+def test_partitions_are_given_up_when_the_commit_on_its_way_has_come_back() -> None:
+    world = Slow(10_000_000)
+    worker = worker_in(world)
+    worker._transact([RECORD])
+    threading.Timer(0.05, world.let_go.set).start()
+    worker._revoked([("a", 0)])
+    assert world.noted[-1] == "commit"
+    assert worker.began is None
+
+
 @pytest.mark.parametrize("commit_s", [0.001, 0.05, 0.3])
 def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(commit_s: float) -> None:
     world = World([commit_s, 0], records=10_000_000, at_once=DRAIN_RECORDS)
     worker = worker_in(world)
     for _ in range(2):
         worker._transact([RECORD])
+    worker._await_commit()
+    assert len(world.lasted_s) == 2
     for lasted_s in world.lasted_s:
         assert LONGEST_S - 1e-9 <= lasted_s <= LONGEST_S + 2 * STEP_S
 
@@ -129,7 +210,7 @@ def test_a_backlog_of_large_records_is_committed_before_the_broker_gives_it_up()
     worker = worker_in(world)
     worker._tasks[0] = Slow()
     worker._transact([large] * 40)
-    assert len(world.lasted_s) == 10
+    assert len(world.lasted_s) == 8  # it begins when the first of five was handled
     assert max(world.lasted_s) <= TOO_LONG_S + 0.3
 
 

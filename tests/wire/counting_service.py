@@ -64,7 +64,7 @@ class CommitsOffsetsOutside(Worker):
     hang: Path | None = None
 
     @override
-    def _commit(self) -> None:
+    def _commit(self, *, behind: bool = False) -> None:
         if self.began is None:
             return
         self._publisher.write(self._changed_rows())

@@ -249,11 +249,11 @@ def test_a_gateway_that_is_told_nonsense_ends_with_a_sentence(
     assert told in gateway.said.read_text()
 
 
-def test_a_taken_port_is_told(tmp_path: Path) -> None:
+def test_a_taken_port_is_told_and_tried_again_by_the_supervisor(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with Gateway("127.0.0.1:9", tmp_path, VIGIL_GATEWAY_PORT=str(port)) as gateway:
-            assert gateway.ends() == ExitCode.CONFIGURATION
+            assert gateway.ends() == ExitCode.UNREACHABLE
     assert f"port {port} cannot be opened" in gateway.said.read_text()
 
 

@@ -1,5 +1,6 @@
 """`/livez /readyz /metrics /version`: what they answer, and a server for services without HTTP."""
 
+import errno
 import hmac
 import ipaddress
 import threading
@@ -11,7 +12,7 @@ import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from typing_extensions import override
 
-from services.core.errors import CommandError
+from services.core.errors import CommandError, Retry
 from services.core.faults import Fault
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
@@ -112,7 +113,8 @@ class HealthServer:
 
         Raises:
             CommandError: others could reach it and need show nothing.
-            OSError: the port is taken.
+            Retry: the port is taken: it may be free a moment later.
+            OSError: the address is none that can be listened at.
         """
         if not (is_loopback(host) or health.guarded):
             raise CommandError(
@@ -135,7 +137,12 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing: a scrape every few seconds is no news."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise Retry(f"another program holds port {port} of the metrics") from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True

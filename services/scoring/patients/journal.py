@@ -21,6 +21,7 @@ from services.core.events import PSEUDONYM_BYTES
 from services.core.features import FEATURES
 from services.core.policy import PolicyState
 from services.runtime.ports import Row
+from services.scoring.patients.form import marked, unmarked
 from services.scoring.patients.ward import Ward
 from services.scoring.patients.wire import Wire
 
@@ -63,7 +64,11 @@ class Journal:
         self._messages = 0
 
     def load(self, key: bytes, row: bytes | None) -> None:
-        """Take a row of the changelog, a leaf's or a patient's; `settle` before any use."""
+        """Take a row of the changelog, a leaf's or a patient's; `settle` before any use.
+
+        Raises:
+            Stop: it is of another form.
+        """
         self._settled = False
         if not key.startswith(KEY):
             number = self._ward.load(key, row)
@@ -71,7 +76,7 @@ class Journal:
         elif row is None:
             self._read.pop(key, None)
         else:
-            self._read[key] = msgspec.msgpack.decode(row, type=Leaf)
+            self._read[key] = msgspec.msgpack.decode(unmarked(row), type=Leaf)
 
     def settle(self) -> None:
         """Do again what no whole row includes; does nothing the second time."""
@@ -119,7 +124,7 @@ class Journal:
             known = policies if last else {}
             leaf = Leaf(self._number, [step for _, step in some], known)
             self._keep(leaf.number, [*(name for name, _ in some), *known])
-            yield KEY + b"%d" % (self._number % KEYS), msgspec.msgpack.encode(leaf)
+            yield KEY + b"%d" % (self._number % KEYS), marked(msgspec.msgpack.encode(leaf))
 
     def _keep(self, number: int, names: list[bytes]) -> None:
         self._number = max(self._number, number)

@@ -11,6 +11,7 @@ from services.core.cohorts import UNKNOWN, cohorts_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
+from services.scoring.patients.form import marked, unmarked
 from services.scoring.patients.history import History
 from services.scoring.patients.slots import Slots
 from services.scoring.patients.summary import NEVER
@@ -124,7 +125,7 @@ class Patient:
     def whole(self, stamp: int) -> bytes:
         """Write the patient as a row of the changelog, which includes all up to a leaf."""
         self.stamp, self.written = stamp, self.policy
-        return stamp.to_bytes(STAMP_BYTES, "little") + self.pack()
+        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack())
 
     def pack(self) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted."""
@@ -142,7 +143,12 @@ class Patient:
 
     @classmethod
     def unpack(cls, data: bytes, slots: Slots) -> "Patient":
-        """Read a row of the changelog."""
+        """Read a row of the changelog.
+
+        Raises:
+            Stop: it is of another form.
+        """
+        data = unmarked(data)
         row = msgspec.msgpack.decode(data[STAMP_BYTES:], type=PatientRow)
         patient = cls(History(slots))
         patient.former = row.former
