@@ -51,6 +51,7 @@ from services.simulator.ward import Ward
 PARTITIONS = 4
 SIZE = {"max.message.bytes": "2097152"}
 WARM_ROUNDS = 4
+FLUSH_EVERY = 10_000
 
 
 class Copying(Stateless):
@@ -200,7 +201,7 @@ def work(bootstrap: str, events: int, model: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--faust", type=int, default=8_000, help="events for the Faust agent")
     parser.add_argument("--beds", type=int, default=400)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -233,8 +234,10 @@ def prepare(bootstrap: str, events: Sequence[Output]) -> None:
     for name in (VITALS, PREDICTIONS, ALERTS, OBSERVATIONS):
         create_topic(options, name, partitions=PARTITIONS, config=SIZE)
     publisher, confirmed = Publisher(options), list[bool]()
-    for event in events:
+    for number, event in enumerate(events):
         publisher.send(event, confirmed.append)
+        if number % FLUSH_EVERY == 0:
+            publisher.flush(60)
     publisher.flush(60)
     assert confirmed == [True] * len(events)
 
