@@ -101,7 +101,7 @@ class Scoring:
     def dump(self) -> list[tuple[bytes, bytes]]:
         """Give all that is known of every patient; a restart changes no byte of it."""
         self._journal.settle()
-        return sorted((name, patient.pack()) for name, patient in self._ward.patients.items())
+        return [*self._ward.pack(sorted(self._ward.patients))]
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Score records in order; one batch message per model and 1 to 512 of them."""

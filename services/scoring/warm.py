@@ -49,7 +49,7 @@ def warm(codec: Codec) -> None:
     run.columns()
     patient = ward.patients[NOBODY]
     patient.history.write_features(rows[0])
-    ward.load(NOBODY, patient.whole(0))
+    ward.load(*next(ward.whole([NOBODY], 0)))
     Shapley(read_trees(STUMP)).added(rows[:1])
 
 

@@ -42,6 +42,7 @@ from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import counting, engine
 from services.scoring.crew import Alone
 from services.scoring.outputs import VITALS
+from services.scoring.patients.journal import MESSAGES
 from services.scoring.patients.slots import BLOCK_BYTES, MANY_FREE, Slots
 from services.scoring.patients.ward import Ward
 from services.scoring.pipeline import Scorer, Scoring
@@ -158,7 +159,7 @@ def rows() -> list[bytes]:
     for who in range(DISTINCT):
         for event in told(who):
             ward.apply(event)
-    return [patient.whole(0) for patient in ward.patients.values()]
+    return [row for _, row in ward.whole([*ward.patients], 0)]
 
 
 def counted_kb(some: Sequence[bytes], patients: int) -> float:
@@ -203,7 +204,9 @@ def measured(patients: int, some: Sequence[bytes], model: Path, events: int) -> 
     calm = msgspec.structs.replace(made.policy, threshold=1.0, units={}, severity=[])
     made = made._replace(policy=calm)
     scorer = Scorer(codec, Alone(made), counting(metrics, Role.SHOWN))
-    records = list(going_on(codec, patients, events + BATCH))
+    # Not before the journal's ring is full does a message cost what it costs from then on.
+    full = (MESSAGES // BATCH + 2) * BATCH
+    records = list(going_on(codec, patients, full + events))
     names = [named(who) for who in range(patients)]
     pay_what_every_process_pays(scorer, some, records[:BATCH])
     task = Scoring(0, scorer)
@@ -217,6 +220,8 @@ def measured(patients: int, some: Sequence[bytes], model: Path, events: int) -> 
     kb = (resident_kb() - before_kb) / patients
     began = time.process_time()
     for start in range(BATCH, len(records), BATCH):
+        if start == full:
+            began = time.process_time()
         list(task.handle(records[start : start + BATCH]))
         list(task.changes())
     return {

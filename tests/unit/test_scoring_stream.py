@@ -322,7 +322,7 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
 
 def variables_of(patient: Patient) -> NDArray[np.uint8]:
     """Give the variable of each reading that is kept; its column is the last but one of a row."""
-    row = patient.history.row
+    (row,) = patient.history._slots.rows([patient.history.slot])
     counts = np.frombuffer(row, np.int32, COUNTS)
     readings, known, size = counts[READINGS], counts[KNOWN], counts[SIZE]
     return np.frombuffer(row, np.uint8)[size - known - readings : size - known]

@@ -93,11 +93,6 @@ class History:
         """The newest measured_at, µs; NEVER before the first."""
         return int(self._slots.store.head[self.slot])
 
-    @property
-    def row(self) -> bytes:
-        """What was measured, as `packing` writes it."""
-        return self._slots.row(self.slot)
-
     def fill(self, head: int, row: bytes) -> None:
         """Take what another history held; this one is empty."""
         self._slots.fill(self.slot, head, row)

@@ -107,8 +107,7 @@ class Journal:
             yield from self._leaves(policies)
         due = self._whole | set(self._retired())
         self._whole = set()
-        for name in sorted(due & patients.keys()):
-            yield name, patients[name].whole(self._number)
+        yield from self._ward.whole(sorted(due & patients.keys()), self._number)
 
     def _policies(self, changed: Iterable[bytes]) -> Iterator[tuple[bytes, PolicyState]]:
         for name in changed:

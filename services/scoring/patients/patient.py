@@ -122,13 +122,17 @@ class Patient:
             return self.history.heard_at < watermark - FORGET_UNMEASURED_AFTER
         return self.history.head < watermark - FORGET_AFTER
 
-    def whole(self, stamp: int) -> bytes:
+    def whole(self, stamp: int, readings: bytes) -> bytes:
         """Write the patient as a row of the changelog, which includes all up to a leaf."""
         self.stamp, self.written = stamp, self.policy
-        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack())
+        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack(readings))
 
-    def pack(self) -> bytes:
-        """Write all that is known of the patient; the same bytes whatever was restarted."""
+    def pack(self, readings: bytes) -> bytes:
+        """Write all that is known of the patient; the same bytes whatever was restarted.
+
+        Args:
+            readings: the history's row (see `packing`).
+        """
         patient = PatientRow(
             encounter=self.encounter,
             former=self.former,
@@ -136,7 +140,7 @@ class Patient:
             demographics=self.demographics,
             stay=self.stay,
             head=self.history.head,
-            readings=self.history.row,
+            readings=readings,
             policy=self.policy,
         )
         return msgspec.msgpack.encode(patient)

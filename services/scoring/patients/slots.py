@@ -1,5 +1,6 @@
 """The arrays in which all patients of a partition are kept: a slot for each, a chain of blocks."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ from services.scoring.patients.summary import NEVER
 
 BLOCK_BYTES: Final = 256
 """Of a patient's last block half is empty, on average."""
-WORDS: Final = BLOCK_BYTES // 8
+WORD_BYTES: Final = 8
+WORDS: Final = BLOCK_BYTES // WORD_BYTES
 FIRST_SLOTS: Final = 64
 FIRST_BLOCKS: Final = 256
 FIRST_ROWS: Final = 1024
@@ -110,13 +112,15 @@ class Slots:
             self._more("blocks", "after", least=max(FIRST_BLOCKS, blocks))
             thread(self.store, before)
 
-    def row(self, slot: int) -> bytes:
-        """Give the row of a patient, empty of whom nothing was measured."""
-        if self.store.first[slot] == NONE:
-            return b""
-        self.make_room(slot, 0)
-        fetch(self.store, slot, self.sheet)
-        return self.sheet.packed[: self._header(slot)[SIZE]].tobytes()
+    def rows(self, slots: Sequence[int]) -> Iterator[bytes]:
+        """Give the rows of patients, empty of whom nothing was measured."""
+        wanted = np.array(slots, np.int64)
+        places = np.empty((2, len(wanted)), np.int64)
+        words = np.empty(measure_rows(self.store, wanted, places), np.int64)
+        fetch_rows(self.store, wanted, places, words)
+        told = words.tobytes()
+        for begin, end in places.T.tolist():
+            yield told[begin:end]
 
     def fill(self, slot: int, head: int, row: bytes) -> None:
         """Take a row that another slot gave; this one is empty."""
@@ -162,7 +166,7 @@ def lay_open(store: Store, slot: int, sheet: Sheet, more: int) -> bool:
     counts = store.blocks[first, : COUNTS // 2].view(np.int32)
     if counts[READINGS] + more > len(sheet.values):
         return False
-    fetch(store, slot, sheet)
+    fetch(store, slot, sheet.packed.view(np.int64))
     unpack(sheet)
     return True
 
@@ -177,13 +181,33 @@ def lay_away(store: Store, slot: int, sheet: Sheet) -> bool:
 
 
 @compiled
-def fetch(store: Store, slot: int, sheet: Sheet) -> None:
-    """Copy a patient's row to the sheet, which has room for it."""
-    words, at, block = sheet.packed.view(np.int64), 0, store.first[slot]
+def fetch(store: Store, slot: int, words: Array) -> None:
+    """Copy a patient's row to where there is room for it."""
+    at, block = 0, store.first[slot]
     while block != NONE:
         for word in range(WORDS):
             words[at + word] = store.blocks[block, word]
         at, block = at + WORDS, store.after[block]
+
+
+@compiled
+def measure_rows(store: Store, slots: Array, places: Array) -> int:
+    """Say where each of the rows begins and ends, in bytes, and how many words hold all."""
+    at = 0
+    for number in range(len(slots)):
+        first, size = store.first[slots[number]], 0
+        if first != NONE:
+            size = store.blocks[first, : COUNTS // 2].view(np.int32)[SIZE]
+        places[0, number], places[1, number] = at, at + size
+        at += (size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+    return at // WORD_BYTES
+
+
+@compiled
+def fetch_rows(store: Store, slots: Array, places: Array, words: Array) -> None:
+    """Copy rows to where `measure_rows` says."""
+    for number in range(len(slots)):
+        fetch(store, slots[number], words[places[0, number] // WORD_BYTES :])
 
 
 @compiled

@@ -157,6 +157,20 @@ class Ward:
         self.patients[event.pseudonym].history.write_features(rows[taken])
         return applied._replace(row=taken)
 
+    def pack(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Write all that is known of patients; the same bytes whatever was restarted."""
+        for name, readings in self._readings(names):
+            yield name, self.patients[name].pack(readings)
+
+    def whole(self, names: Sequence[bytes], stamp: int) -> Iterator[tuple[bytes, bytes]]:
+        """Write patients as rows of the changelog, which include all up to a leaf."""
+        for name, readings in self._readings(names):
+            yield name, self.patients[name].whole(stamp, readings)
+
+    def _readings(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        slots = [self.patients[name].history.slot for name in names]
+        return zip(names, self.slots.rows(slots), strict=True)
+
     def evict(self, watermark: int) -> list[bytes]:
         """Forget patients of whom nothing can matter any more, and name them."""
         # In an order that does not tell who was heard first: a restart does not know.
