@@ -9,7 +9,6 @@ Afterwards every offset must have one prediction that is shown, by the model tha
 import argparse
 import itertools
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -30,14 +29,12 @@ from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.codec import Codec
-from services.runtime.kafka.admin import partitions_of
+from services.runtime.kafka.listening import Listening
 from services.runtime.kafka.publisher import Publisher
-from services.runtime.kafka.reader import Reader
-from services.runtime.ports import Output
+from services.runtime.ports import Output, Record
 from services.scoring.outputs import PREDICTIONS
 
 CODEC: Final = Codec(REPO / "schemas")
-READ_S: Final = 0.01
 QUIET_S: Final = 3.0
 WARM: Final = 2000
 PATIENCE_S: Final = 60.0
@@ -57,30 +54,23 @@ class Watcher:
     """Reads committed predictions in a thread of its own, and notes when each batch came."""
 
     def __init__(self, ground: Ground) -> None:
-        places = partitions_of(ground.options, [PREDICTIONS])
-        self._reader = Reader(ground.options, dict.fromkeys(places, 0))
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._listening = Listening(ground.options, [PREDICTIONS], self._hear)
         self.came: list[Came] = []
         self.seen = 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._listening.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._reader.close()
+    def __exit__(self, *reason: object) -> None:
+        self._listening.__exit__(*reason)
 
-    def _watch(self) -> None:
-        while not self._ending.is_set():
-            records = self._reader.read(READ_S)
-            now = time.monotonic()
-            for record in records:
-                batch = CODEC.decode(record.value or b"", PredictionBatch)
-                self.seen += batch.entries
-                self.came.append(Came(now, record.partition, batch.model_digest))
+    def _hear(self, records: list[Record]) -> None:
+        now = time.monotonic()
+        for record in records:
+            batch = CODEC.decode(record.value or b"", PredictionBatch)
+            self.seen += batch.entries
+            self.came.append(Came(now, record.partition, batch.model_digest))
 
     def scored_by(self, digest: str, since: int) -> bool:
         """Tell whether every partition was scored by a model since so many batches."""

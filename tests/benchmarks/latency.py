@@ -12,7 +12,6 @@ import itertools
 import multiprocessing
 import queue
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -29,7 +28,8 @@ from whole_path import WholePath, until
 from services.core.events import Alert, Disposition, PredictionBatch, Step
 from services.local.home import REPO, here
 from services.runtime.codec import Codec
-from services.runtime.kafka.reader import Reader
+from services.runtime.kafka.listening import Listening
+from services.runtime.ports import Record
 from services.simulator.delivery import Pace
 from services.simulator.feeder import feed
 from services.simulator.messages import START, Message
@@ -38,7 +38,6 @@ from services.simulator.ward import Ward
 
 TOPICS = ["predictions.v1", "alerts.v1"]
 LANES = 16
-READ_S = 0.005
 TOLD_S = 1.0
 LENGTH_BYTES = 4
 SETTLED_S = 300.0
@@ -132,35 +131,29 @@ class Subscriber:
 
     def __init__(self, path: WholePath) -> None:
         self._codec = Codec(REPO / "schemas")
-        self._reader = Reader(path.options, dict.fromkeys(path.places(TOPICS), 0))
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._listening = Listening(path.options, TOPICS, self._hear)
         self.alerts: list[float] = []
         self.scored: list[np.ndarray[Any, Any]] = []
         self.predictions = 0
         self.scored_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._listening.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._reader.close()
+    def __exit__(self, *reason: object) -> None:
+        self._listening.__exit__(*reason)
 
     def clear(self) -> None:
         self.alerts, self.scored = [], []
 
-    def _listen(self) -> None:
-        while not self._ending.is_set():
-            records = self._reader.read(READ_S)
-            now_us = time.time() * 1e6
-            for record in records:
-                if record.topic == "alerts.v1":
-                    self._alert(self._codec.decode(record.value or b"", Alert), now_us)
-                else:
-                    self._batch(self._codec.decode(record.value or b"", PredictionBatch), now_us)
+    def _hear(self, records: list[Record]) -> None:
+        now_us = time.time() * 1e6
+        for record in records:
+            if record.topic == "alerts.v1":
+                self._alert(self._codec.decode(record.value or b"", Alert), now_us)
+            else:
+                self._batch(self._codec.decode(record.value or b"", PredictionBatch), now_us)
 
     def _alert(self, alert: Alert, now_us: float) -> None:
         if alert.step is Step.RAISED:
@@ -242,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=float, default=1_500, help="events a second")
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument("--warm-seconds", type=float, default=15, help="before, at that rate")
+    parser.add_argument("--warm-seconds", type=float, default=60, help="before, at that rate")
     parser.add_argument("--high-rate", type=float, default=5_000)
     parser.add_argument("--high-seconds", type=float, default=120)
     parser.add_argument("--burst", type=int, default=20_000, help="events at once")

@@ -1,6 +1,5 @@
 """An outside subscriber of the demo: sees what a hospital would see, and when."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,15 +8,13 @@ from typing import Final, Self
 
 from services.core.events import Alert, Signal, Step
 from services.runtime.codec import Codec
-from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
-from services.runtime.kafka.reader import Reader
+from services.runtime.kafka.listening import Listening
 from services.runtime.ports import Record
 
 TOPICS: Final = ["predictions.v1", "alerts.v1", "signals.v1"]
 MILESTONES: Final = ("first score", "first alert", "first signal")
 MICROSECONDS: Final = 1e6
-READ_S: Final = 0.05
 
 
 class Listener:
@@ -39,30 +36,25 @@ class Listener:
             told: hears of each of MILESTONES, once.
         """
         self._codec, self._told = Codec(schemas), told
-        self._reader = Reader(options, dict.fromkeys(partitions_of(options, TOPICS), 0))
-        self._ending = threading.Event()
+        self._listening = Listening(options, TOPICS, self._hear)
         self.steps: Counter[str] = Counter()
         self.raised: list[Alert] = []
         self.signals: list[Signal] = []
         self.latencies_ms: list[float] = []
         self._heard: set[str] = set()
-        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._listening.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-        self._reader.close()
+    def __exit__(self, *reason: object) -> None:
+        self._listening.__exit__(*reason)
 
-    def _listen(self) -> None:
-        while not self._ending.is_set():
-            for record in self._reader.read(READ_S):
-                self._hear(record)
+    def _hear(self, records: list[Record]) -> None:
+        for record in records:
+            self._hear_one(record)
 
-    def _hear(self, record: Record) -> None:
+    def _hear_one(self, record: Record) -> None:
         if record.topic == "predictions.v1":
             self._milestone("first score")
         elif record.topic == "signals.v1":
