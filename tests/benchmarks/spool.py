@@ -1,0 +1,97 @@
+"""Messages that were made before, in a file, in Bundles of several patients; and their sender."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+from zlib import crc32
+
+import msgspec
+
+from services.simulator.delivery import Pace
+from services.simulator.feeder import feed
+from services.simulator.messages import Message
+
+LANES = 16
+LENGTH_BYTES = 4
+
+
+class Body(msgspec.Struct):
+    """As much of a Bundle as is needed to put several into one."""
+
+    entry: list[msgspec.Raw]
+    resourceType: str = "Bundle"  # noqa: N815 - FHIR's name
+    type: str = "collection"
+
+
+def merged(messages: Iterable[Message], size: int) -> Iterator[Message]:
+    """Put so many messages of different patients into one; those of a patient stay in order."""
+    lanes: dict[int, list[Message]] = {lane: [] for lane in range(LANES)}
+    for message in messages:
+        waiting = lanes[crc32(message.lane.encode()) % LANES]
+        waiting.append(message)
+        if len(waiting) == size:
+            yield _one(waiting, crc32(message.lane.encode()) % LANES)
+            waiting.clear()
+
+
+def _one(messages: list[Message], lane: int) -> Message:
+    bodies = [msgspec.json.decode(message.body, type=Body) for message in messages]
+    entries = [entry for body in bodies for entry in body.entry]
+    return Message(
+        source=messages[-1].source,
+        time=messages[-1].time,
+        lane=str(lane),
+        body=msgspec.json.encode(Body(entries)),
+        entries=len(entries),
+        observations=sum(message.observations for message in messages),
+    )
+
+
+class Spool(msgspec.Struct, frozen=True):
+    """Events in Bundles in a file; `hours` of event time lie between the first and the last."""
+
+    path: Path
+    events: int
+    hours: float
+
+
+def spooled(path: Path, messages: Iterable[Message], size: int) -> Spool:
+    """Write Bundles of so many events to a file."""
+    encoder, count, first, last = msgspec.msgpack.Encoder(), 0, None, None
+    with path.open("wb") as file:
+        for message in messages:
+            raw = encoder.encode(message)
+            file.write(len(raw).to_bytes(LENGTH_BYTES, "little") + raw)
+            first, last, count = first or message.time, message.time, count + 1
+    assert first is not None
+    assert last is not None
+    return Spool(path, count * size, (last - first).total_seconds() / 3600)
+
+
+def told(file: IO[bytes]) -> Iterator[Message]:
+    """Read messages back."""
+    decoder = msgspec.msgpack.Decoder(Message)
+    while head := file.read(LENGTH_BYTES):
+        yield decoder.decode(file.read(int.from_bytes(head, "little")))
+
+
+def send(spool: Spool, gateway: str, seconds: float | None, answer: Any) -> None:
+    """Send a spool over so many seconds, or as fast as it is taken; tell what became of it."""
+    speed = spool.hours * 3600 / seconds if seconds else None
+    # A tick a second: at this speed one every minute of event time would be load of its own.
+    every = timedelta(seconds=speed) if speed else timedelta(hours=spool.hours)
+    pace = Pace(speed=speed, tick_every=every, connections=LANES)
+    began = time.monotonic()
+    with spool.path.open("rb") as file:
+        sent = asyncio.run(feed(told(file), gateway, pace=pace))
+    answer.put(
+        {
+            "began": began,
+            "accepted": sent.accepted,
+            "refused": sent.refused.total(),
+            "elapsed_s": sent.elapsed_s,
+        }
+    )
