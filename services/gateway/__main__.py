@@ -1,13 +1,12 @@
 """`python -m services.gateway`: takes FHIR over HTTP and answers when it is durably in Kafka."""
 
-import errno
 import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
+from time import time
 from typing import Final
 
 import structlog
@@ -20,13 +19,17 @@ from services.core.pseudonyms import parse_key
 from services.gateway.catching import read_followed
 from services.gateway.depot import Depot
 from services.gateway.journal import Journal
+from services.gateway.listening import listen
 from services.gateway.mllp import Mllp
 from services.gateway.outbox import Outbox
 from services.gateway.pipeline import Following, assemble
+from services.gateway.reception.credentials import Source
 from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources, read_sources
+from services.gateway.reception.spent import Spent
 from services.gateway.settings import GatewaySettings
 from services.gateway.tls import KnowingClients, context
+from services.gateway.tokens import UsedTokens
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.client import Options
@@ -40,7 +43,6 @@ from services.runtime.vault import KeyFile
 
 DELIVERY_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 8
-BACKLOG: Final = 2048
 SEE: Final = "set it as docs/gateway.md says; `vigil up` sets all of them"
 
 log = structlog.stdlib.get_logger()
@@ -67,15 +69,16 @@ def main() -> int:
 
 
 def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
-    sources, key, token = _sources(settings), _key(settings), _token(settings)
-    _refuse_open_door(settings, sources)
+    known, key, token = _known(settings), _key(settings), _token(settings)
+    _refuse_open_door(settings, Sources(known))
     codec, tls = _codec(settings), _tls(settings)
-    door = _door(settings.gateway_host, settings.gateway_port, "GATEWAY")
+    door = listen(settings.gateway_host, settings.gateway_port, "GATEWAY")
     options = kafka.client_options()
     publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S)
-    make_depot = _depot(settings, options)
+    make_depot, used = _depot(settings, options), _used(settings)
+    sources = Sources(known, Spent(used.before, used.note) if used else None)
     mllp_door = (
-        _door(settings.mllp_host, settings.mllp_port, "MLLP")
+        listen(settings.mllp_host, settings.mllp_port, "MLLP")
         if settings.mllp_port is not None
         else None
     )
@@ -99,6 +102,7 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
                 stop=stop,
                 abandon=os._exit,
                 make_depot=make_depot,
+                used=used,
                 followed=_followed(settings),
                 open_mllp=partial(Mllp.open, door=mllp_door, tls=tls) if mllp_door else None,
             ),
@@ -133,16 +137,28 @@ def _depot(settings: GatewaySettings, options: Options) -> Callable[[Outbox], De
     try:
         journal = Journal(settings.outbox_folder, keys.vault)
     except OSError as error:
-        raise CommandError(
-            f"VIGIL_OUTBOX_FOLDER cannot be used: {error.strerror}",
-            "name a folder of this gateway alone, on a disk that stays",
-            Fault.OUTBOX_FOLDER,
-        ) from None
+        raise _unusable(error) from None
     return lambda outbox: Depot(
         outbox,
         journal,
         lambda name: Shipper(options, name=name, topic=TOPIC),
         most_bytes=settings.outbox_max_bytes,
+    )
+
+
+def _used(settings: GatewaySettings) -> UsedTokens | None:
+    """Open what remembers one-time tokens; the journal, opened before, has locked the folder."""
+    try:
+        return UsedTokens(settings.outbox_folder, time) if settings.outbox_folder else None
+    except OSError as error:
+        raise _unusable(error) from None
+
+
+def _unusable(error: OSError) -> CommandError:
+    return CommandError(
+        f"VIGIL_OUTBOX_FOLDER cannot be used: {error.strerror}",
+        "name a folder of this gateway alone, on a disk that stays",
+        Fault.OUTBOX_FOLDER,
     )
 
 
@@ -179,18 +195,20 @@ def _codec(settings: GatewaySettings) -> Codec:
         ) from None
 
 
-def _sources(settings: GatewaySettings) -> Sources:
+def _known(settings: GatewaySettings) -> list[Source] | None:
     path = settings.sources_file
     if path is None:
-        return Sources(None)
+        return None
     try:
-        return Sources(read_sources(path.read_bytes(), is_json=path.suffix == ".json"))
+        known = read_sources(path.read_bytes(), is_json=path.suffix == ".json")
+        Sources(known)  # which refuses a list that cannot be kept to
     except (OSError, ValueError) as error:
         raise CommandError(
             f"VIGIL_SOURCES_FILE cannot be used: {error}",
             "list the sources as docs/gateway.md shows",
             Fault.SOURCES_FILE,
         ) from None
+    return known
 
 
 def _followed(settings: GatewaySettings) -> Following:
@@ -233,19 +251,6 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
             "set VIGIL_TLS_CERTIFICATE_FILE, VIGIL_TLS_KEY_FILE and perhaps "
             "VIGIL_TLS_CLIENT_CA_FILE to PEM files",
             Fault.TLS_FILES,
-        ) from None
-
-
-def _door(host: str, port: int, name: str) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CommandError(
-            f"port {port} cannot be opened: {error.strerror}",
-            f"end what uses it, or set VIGIL_{name}_PORT",
-            # Who took it while the gateway was away may leave again: the supervisor tries anew.
-            Fault.PORT_TAKEN if error.errno == errno.EADDRINUSE else Fault.GATEWAY_PORT,
         ) from None
 
 

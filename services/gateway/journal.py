@@ -19,6 +19,7 @@ from typing import Final
 from zlib import crc32
 
 from services.core.errors import Retry, Stop
+from services.gateway.disk import sync_folder, write_all
 from services.runtime.vault import Vault
 
 FRAME: Final = Struct(">III")
@@ -75,7 +76,7 @@ class Journal:
         except BaseException:
             os.close(self._lock)
             raise
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         self._file: int | None = None
         self._broken = False
         self.next = self._segments[-1].last if self._segments else 0
@@ -100,7 +101,7 @@ class Journal:
         frames = [self._frame(body, self.next + place) for place, body in enumerate(plain)]
         segment, file = self._open()
         try:
-            _write(file, b"".join(frames))
+            write_all(file, b"".join(frames))
             os.fdatasync(file)
         except OSError:
             self._give_up(segment)
@@ -176,7 +177,7 @@ class Journal:
         if self._file is None:
             path = self._folder / f"{self.name}-{self.next:020d}.log"
             self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             self._segments.append(_Segment(path, self.next))
         return self._segments[-1], self._file
 
@@ -232,17 +233,3 @@ def _cut(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())
-
-
-def _write(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -25,8 +25,11 @@ from services.gateway.reception.desk import Desk
 from services.gateway.reception.hearing import FEEDBACK, OUTCOMES, Hearing
 from services.gateway.reception.records import TOPIC
 from services.gateway.reception.sources import Sources
+from services.gateway.rest import Deliver
+from services.gateway.tokens import UsedTokens
 from services.runtime.codec import Codec
 from services.runtime.kafka.publisher import Publisher
+from services.runtime.ports import Output
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.health import Health
 from services.runtime.telemetry.metrics import Metrics
@@ -56,6 +59,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     stop: Ending,
     abandon: Ending,
     make_depot: Callable[[Outbox], Depot] | None = None,
+    used: UsedTokens | None = None,
     open_mllp: Callable[[Mllp], Awaitable[None]] | None = None,
     followed: Following | None = None,
 ) -> ASGIApp:
@@ -73,6 +77,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         abandon: ends it at once: a thread hangs that nothing can end.
         make_depot: gives what keeps records on disk while Kafka is away; without it they are
             turned away.
+        used: keeps which one-time tokens were used; without it this process alone knows.
         open_mllp: opens the door for HL7 v2; without it there is none.
         followed: the subscriptions whose servers can be asked, and where their marks are kept.
     """
@@ -95,7 +100,8 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         _, record = desk.translated(Source(id=source), body, declared=None)
         await way.deliver(record)
 
-    mllp = Mllp(desk, way.deliver, metrics)
+    deliver = _after_tokens(used, way.deliver) if used else way.deliver
+    mllp = Mllp(desk, deliver, metrics)
 
     @asynccontextmanager
     async def beside_requests(_: FastAPI) -> AsyncIterator[None]:
@@ -116,6 +122,8 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(catching.keep)
         log.info("stopped", records_left=outbox.flush(FLUSH_S))
+        if used:
+            await used.close()
         if depot:
             await depot.close()
 
@@ -123,12 +131,22 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
     return make_app(
         desk,
         hearing,
-        way.deliver,
+        deliver,
         health=health,
         metrics=metrics,
         lifespan=beside_requests,
         catching=catching,
     )
+
+
+def _after_tokens(used: UsedTokens, deliver: Deliver) -> Deliver:
+    """Keep the token first: no record is stored whose token could bring another."""
+
+    async def kept(record: Output) -> None:
+        await used.kept()
+        await deliver(record)
+
+    return kept
 
 
 async def watch(outbox: Outbox, stop: Ending) -> None:

@@ -1,5 +1,6 @@
 """HL7 v2 over MLLP and TLS at both doors, with the gateway as its own process and real Kafka."""
 
+import base64
 import contextlib
 import datetime as dt
 import hashlib
@@ -16,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 from gateways import DEADLINE_S, Gateway, log_of, prepare
 
@@ -228,3 +230,50 @@ def test_a_certificate_opens_both_doors_and_nothing_opens_neither(
             events = stranger.get(f"{url}/metrics").text
     assert 'security_events_total{reason="CREDENTIAL_MISSING",service="gateway"} 2.0' in events
     assert len(sent_by(kafka, "east")) == 2
+
+
+def token_of(signer: Ed25519PrivateKey) -> str:
+    """Sign a token that counts once and ends in a minute."""
+    now_s = int(time.time())
+    said = {"jti": SECRET, "iat": now_s, "exp": now_s + 60}
+    parts = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "EdDSA", "kid": "north"}, said)
+    )
+    signature = base64.urlsafe_b64encode(signer.sign(parts.encode())).rstrip(b"=").decode()
+    return f"{parts}.{signature}"
+
+
+def test_a_one_time_token_that_opened_a_door_opens_none_after_the_gateway_was_killed(
+    kafka: str, tmp_path: Path
+) -> None:
+    prepare(kafka)
+    signer, port = Ed25519PrivateKey.generate(), free_port()
+    public = signer.public_key().public_bytes_raw().hex()
+    (tmp_path / "sources.toml").write_text(f'[[source]]\nid = "north"\npublic_key = "{public}"\n')
+    (payload := tmp_path / "payload.key").write_text("7c" * 32)
+    payload.chmod(0o600)
+    settings = {
+        "VIGIL_SOURCES_FILE": str(tmp_path / "sources.toml"),
+        "VIGIL_MLLP_PORT": str(port),
+        "VIGIL_OUTBOX_FOLDER": str(tmp_path / "outbox"),
+        "VIGIL_PAYLOAD_KEY_FILE": str(payload),
+    }
+    token = token_of(signer)
+    headers = {"Authorization": f"Bearer {token}"}
+    with Gateway(kafka, tmp_path, **settings) as gateway:
+        gateway.await_ready()
+        assert httpx.post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers).is_success
+        gateway.kill()
+        gateway.start()
+        gateway.await_ready()
+        again = httpx.post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers)
+        assert again.status_code == 401
+        with connected(port) as sender:
+            replayed = MESSAGE.format(name="x").replace("+0000||ORU", f"+0000|{token}|ORU")
+            sender.send(b"\x0b" + replayed.encode() + b"\x1c\r")
+            assert sender.hear()[1] == "MSA|AR|x"
+        events = httpx.get(f"{gateway.url}/metrics").text
+        assert SECRET not in gateway.said.read_text()
+    assert 'security_events_total{reason="CREDENTIAL_REPLAYED",service="gateway"} 2.0' in events
+    assert len(sent_by(kafka, "north")) == 1

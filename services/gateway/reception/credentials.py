@@ -13,12 +13,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.gateway.reception.answers import Rejected
+from services.gateway.reception.spent import Spent
 from services.gateway.reception.times import microseconds
 
 SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 LIFETIME_S: Final = 300
 """A signed token lives at most as long, and is remembered until it ends."""
-MOST_REMEMBERED: Final = 200_000
 MISSING: Final = "CREDENTIAL_MISSING"
 WRONG: Final = "CREDENTIAL_WRONG"
 EXPIRED: Final = "CREDENTIAL_EXPIRED"
@@ -73,9 +73,9 @@ class _Claims(msgspec.Struct):
 
 
 class Credentials:
-    """Knows sources by what they show; remembers signed tokens until they end."""
+    """Knows sources by what they show."""
 
-    def __init__(self, known: Iterable[Source]) -> None:
+    def __init__(self, known: Iterable[Source], spent: Spent) -> None:
         self._tokens = {source.token_sha256: source for source in known if source.token_sha256}
         self._certificates = {s.certificate_sha256: s for s in known if s.certificate_sha256}
         self._signers = {
@@ -83,7 +83,7 @@ class Credentials:
             for s in known
             if s.public_key
         }
-        self._used: dict[tuple[str, str], int] = {}
+        self._spent = spent
 
     def by_certificate(self, digest: str) -> Source | None:
         """Give the source with this certificate."""
@@ -119,7 +119,8 @@ class Credentials:
         now_s = at // _SECOND_US
         if not claims.iat - LIFETIME_S <= now_s < claims.exp <= claims.iat + LIFETIME_S:
             raise Rejected(401, place, EXPIRED)
-        self._use((source.id, claims.jti), claims.exp, now_s, place)
+        if not self._spent.spend(source.id, claims.jti, ends_s=claims.exp, now_s=now_s):
+            raise Rejected(401, place, REPLAYED)
         return source
 
     def _verified(self, token: str) -> tuple[Source, _Claims]:
@@ -133,15 +134,6 @@ class Credentials:
             raise ValueError("another algorithm")
         key.verify(signature, token.rpartition(".")[0].encode())
         return source, msgspec.json.decode(claims, type=_Claims)
-
-    def _use(self, name: tuple[str, str], ends_s: int, now_s: int, place: str) -> None:
-        if name in self._used:
-            raise Rejected(401, place, REPLAYED)
-        if len(self._used) >= MOST_REMEMBERED:
-            self._used = {n: ends for n, ends in self._used.items() if ends > now_s}
-            if len(self._used) >= MOST_REMEMBERED:
-                raise Rejected(503)  # what cannot be remembered cannot be told from a replay
-        self._used[name] = ends_s
 
 
 def check(known: list[Source]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from services.gateway.reception import credentials
 from services.gateway.reception.answers import Rejected
 from services.gateway.reception.credentials import Credentials, Source
+from services.gateway.reception.spent import Spent
 
 SOURCE_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 UNNAMED: Final = "local"
@@ -24,18 +25,19 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sources:
     """The senders that are known, or, without a list, whoever speaks on loopback."""
 
-    def __init__(self, known: list[Source] | None) -> None:
+    def __init__(self, known: list[Source] | None, spent: Spent | None = None) -> None:
         """Remember who may send.
 
         Args:
             known: every source; None takes any name, and its word for its clock.
+            spent: which signed tokens were used; without it none were yet.
 
         Raises:
             ValueError: an id or a digest is malformed, or stands twice.
         """
         _check(known or [])
         self._by_id = None if known is None else {source.id: source for source in known}
-        self._credentials = Credentials(known or [])
+        self._credentials = Credentials(known or [], spent or Spent())
         self._guarded = any(source.credentials for source in known or [])
 
     @property
