@@ -2,19 +2,19 @@
 
 For each kind of message: as fast as one process answers (closed loop), and how long an answer
 takes at half of that (open loop: its time counts from when the message was due). Once with Kafka,
-and once with Kafka away, when the write is the outbox's.
+and once with Kafka away, when the write is the outbox's. Gateway, sender and Kafka share the
+machine: the figures say what each of them and all else used, how late the sender itself was, and
+how long a sync of the disk takes.
 """
 
 import argparse
-import asyncio
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,10 @@ from timeit import timeit
 from typing import Any
 
 import hl7  # type: ignore[import-untyped]  # it has no types
-import msgspec
 import numpy as np
 import uvloop
 from report import line
-from typing_extensions import override
+from talking import ENTRIES, Account, Kind, converse, kinds, mllp
 
 from services.gateway.hl7v2.segments import parted
 from services.gateway.hl7v2.translation import bundle as translated
@@ -36,141 +35,46 @@ from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 from services.runtime.kafka.admin import create_topic
-from services.simulator.fhir import Charted, bundle, observation
 
 TARGETS = {"observation": 3000, "bundle": 200, "hl7v2": 3000}
 """Messages a second and process; a Bundle has 100 Observations."""
-ENTRIES = 100
+P99_MS = 50.0
 DEADLINE_S = 60.0
-
-Ended = Callable[[bytes], bool]
-
-
-class Conversation(asyncio.Protocol):
-    """One connection: a message at a time, each after the answer to the last."""
-
-    def __init__(self, message: bytes, ended: Ended, accepted: bytes, period_s: float) -> None:
-        """Begin.
-
-        Args:
-            message: as it is sent each time.
-            ended: whether an answer is whole.
-            accepted: what an answer holds that says yes.
-            period_s: between two messages; 0 for the next at once.
-        """
-        self.latencies_s, self.refused = array("d"), 0
-        self._message, self._ended, self._accepted = message, ended, accepted
-        self._period_s, self._answer, self._due_s = period_s, b"", 0.0
-        self._loop = asyncio.get_running_loop()
-        self._wire: Any = None
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = transport
-        # Connections begin spread over the period.
-        self._due_s = self._loop.time() + self._period_s * np.random.default_rng().random()
-        self._loop.call_at(self._due_s, self._send)
-
-    def _send(self) -> None:
-        if not self._wire.is_closing():
-            self._wire.write(self._message)
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if not self._ended(self._answer):
-            return
-        now_s = self._loop.time()
-        self.latencies_s.append(now_s - self._due_s)
-        self.refused += self._accepted not in self._answer
-        self._answer = b""
-        self._due_s = self._due_s + self._period_s if self._period_s else now_s
-        self._loop.call_at(max(self._due_s, now_s), self._send)
-
-    def close(self) -> None:
-        self._wire.close()
+TICKS = os.sysconf("SC_CLK_TCK")
+WARM_S = 10.0
+"""Each kind talks so long before it is measured with Kafka: a young broker compiles itself."""
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """A kind of message: what is sent, where, and how its answer ends and says yes."""
-
-    message: bytes
-    port: int
-    ended: Ended
-    accepted: bytes
-
-
-def http(body: bytes, port: int) -> Kind:
-    head = (
-        "POST /fhir HTTP/1.1\r\nHost: vigil\r\nContent-Type: application/fhir+json\r\n"
-        f"Vigil-Source: bench\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return Kind(head.encode() + body, port, lambda told: told.endswith(b"}"), b" 202 ")
-
-
-def mllp(port: int) -> Kind:
-    segments = (
-        "MSH|^~\\&|LAB|BENCH|VIGIL|HOSP|20260101090000+0000||ORU^R01^ORU_R01|1|P|2.5.1",
-        "PID|1||made-up-1^^^WEST^MR",
-        "PV1|1|I|MICU^2^1||||||||||||||||V100",
-        "OBR|1|P1|F1|24323-8^CMP^LN|||20260101085500+0000",
-        "OBX|1|NM|8867-4^Heart rate^LN||80|/min^^UCUM|||||F|||20260101085500+0000",
-        "OBX|2|NM|59408-5^SpO2^LN||97|%^^UCUM|||||F|||20260101085500+0000",
-        "OBX|3|NM|8310-5^Temperature^LN||37.1|Cel^^UCUM|||||F|||20260101085500+0000",
-    )
-    message = b"\x0b" + "\r".join(segments).encode() + b"\x1c\r"
-    return Kind(message, port, lambda told: told.endswith(b"\x1c\r"), b"MSA|AA")
-
-
-def kinds(port: int, mllp_port: int) -> dict[str, Kind]:
-    charted = Charted(patient="made-up-1", encounter="e-1", effective="2026-01-01T08:55:00Z")
-    made = [observation(charted, f"o-{n}", name="HR", value=80.0) for n in range(ENTRIES)]
-    return {
-        "observation": http(msgspec.json.encode(made[0]), port),
-        "bundle": http(msgspec.json.encode(bundle(made)), port),
-        "hl7v2": mllp(mllp_port),
-    }
-
-
-def _same(conversation: Conversation) -> Conversation:
-    return conversation
-
-
-async def converse(kind: Kind, connections: int, seconds: float, rate: float) -> dict[str, float]:
-    """Talk for a while; rate 0 is as fast as it goes."""
-    loop = asyncio.get_running_loop()
-    period_s = connections / rate if rate else 0.0
-    held = [
-        Conversation(kind.message, kind.ended, kind.accepted, period_s) for _ in range(connections)
-    ]
-    for conversation in held:
-        await loop.create_connection(partial(_same, conversation), "127.0.0.1", kind.port)
-    await asyncio.sleep(min(2.0, seconds / 4))
-    before, began = [len(c.latencies_s) for c in held], loop.time()
-    await asyncio.sleep(seconds)
-    elapsed = loop.time() - began
-    latencies = np.concatenate(
-        [np.array(c.latencies_s[n:]) for c, n in zip(held, before, strict=True)]
-    )
-    for conversation in held:
-        conversation.close()
-    refused = sum(c.refused for c in held)
-    if refused or not len(latencies):
-        raise SystemExit(f"{refused} messages were refused, {len(latencies)} answered")
-    p50, p99 = np.percentile(latencies, [50, 99]) * 1000
-    return {"per_s": len(latencies) / elapsed, "p50_ms": p50, "p99_ms": p99}
-
-
-def half(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
+def half(kind: Kind, account: Account, given: argparse.Namespace) -> dict[str, Any]:
     """Find the capacity, then the time of an answer at half of it."""
-    full = uvloop.run(converse(kind, given.connections, given.seconds, 0))
-    calm = uvloop.run(converse(kind, given.connections, given.seconds, full["per_s"] / 2))
-    return {
-        "per_s": round(full["per_s"]),
-        "half_load_per_s": round(calm["per_s"]),
-        "half_load_p50_ms": round(float(calm["p50_ms"]), 2),
-        "half_load_p99_ms": round(float(calm["p99_ms"]), 2),
-    }
+    talk = partial(converse, kind, given.connections, given.seconds, account=account)
+    full = uvloop.run(talk(rate=0))
+    return {"full": full, "half": uvloop.run(talk(rate=full["per_s"] / 2))}
+
+
+def accounts(pids: Mapping[str, int]) -> Account:
+    """Give the account of processes, of all else on the machine, and of doing nothing."""
+
+    def account() -> dict[str, float]:
+        used = {name: cpu_s(pid) for name, pid in pids.items()}
+        ticks = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle, all_of_it = (ticks[3] + ticks[4]) / TICKS, sum(ticks) / TICKS
+        return {**used, "others": all_of_it - idle - sum(used.values()), "idle": idle}
+
+    return account
+
+
+def disk_ms(folder: Path) -> dict[str, float]:
+    """Append 4 KiB and wait for the disk, as the outbox does: what a sync takes here."""
+    file, took = os.open(folder / "disk", os.O_CREAT | os.O_WRONLY, 0o600), list[float]()
+    for _ in range(200):
+        began = time.perf_counter()
+        os.write(file, b"x" * 4096)
+        os.fdatasync(file)
+        took.append((time.perf_counter() - began) * 1000)
+    os.close(file)
+    p50, p99 = np.percentile(took, [50, 99])
+    return {"p50": round(float(p50), 2), "p99": round(float(p99), 2)}
 
 
 @contextmanager
@@ -220,18 +124,19 @@ def await_zero(port: int, *, kept: bool, seconds: float = DEADLINE_S) -> float:
 def cpu_s(pid: int) -> float:
     """Processor time that a process has used, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def measured(ports: tuple[int, int], pid: int, given: argparse.Namespace) -> dict[str, Any]:
+def measured(
+    ports: tuple[int, int], account: Account, given: argparse.Namespace
+) -> dict[str, Any]:
     """Measure every kind that is asked for."""
     found = {}
     for name, kind in kinds(*ports).items():
         if name in given.kinds:
-            before = cpu_s(pid)
-            found[name] = half(kind, given)
-            found[name]["gateway_cpu_s"] = round(cpu_s(pid) - before, 1)
-            sys.stderr.write(f"{name}: {found[name]}\n")
+            found[name] = half(kind, account, given)
+            for load, said in found[name].items():
+                sys.stderr.write(f"{name} {load}: {said}\n")
     return found
 
 
@@ -256,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--warm", type=float, default=WARM_S)
     parser.add_argument("--kinds", nargs="*", default=list(TARGETS))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -270,10 +176,17 @@ def main() -> None:
             )
             with gateway(folder, broker.bootstrap) as (port, mllp_port, pid):
                 await_zero(port, kept=True)
-                with_kafka = measured((port, mllp_port), pid, given)
+                ours = {"gateway": pid, "sender": os.getpid()}
+                account = accounts({**ours, "kafka": broker.pid})
+                for kind in kinds(port, mllp_port).values():
+                    uvloop.run(
+                        converse(kind, given.connections, given.warm, rate=0, account=account)
+                    )
+                with_kafka = measured((port, mllp_port), account, given)
+                disk = disk_ms(folder)
                 broker.kill()
                 time.sleep(8)  # until it is noticed: what is on its way is turned away
-                away = measured((port, mllp_port), pid, given)
+                away = measured((port, mllp_port), accounts(ours), given)
                 kept = records(port)
                 broker.start()
                 drained_s = await_zero(port, kept=True, seconds=600)
@@ -281,15 +194,18 @@ def main() -> None:
             broker.stop()
     figures = {
         "reading_us": reading_us(),
+        "sync_ms": disk,
         "kafka": with_kafka,
         "outbox": away,
         "outbox_drained_per_s": round(kept / drained_s),
     }
     worst = {
-        name: min(found[name]["per_s"] for found in (with_kafka, away)) / TARGETS[name]
+        name: min(found[name]["full"]["per_s"] for found in (with_kafka, away)) / TARGETS[name]
         for name in given.kinds
     }
+    slowest = max(found[name]["half"]["p99_ms"] for found in (with_kafka, away) for name in found)
     ratios = {f"{name}_to_target": round(ratio, 2) for name, ratio in worst.items()}
+    ratios["p99_to_target"] = round(slowest / P99_MS, 2)
     did = f"{given.connections} connections, {given.seconds:g} s each, Bundles of {ENTRIES}"
     print(line("gateway", figures, ratios, did=did, repetitions=1))
 
