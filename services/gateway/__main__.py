@@ -114,6 +114,7 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
             log_config=None,
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # nobody is believed who the client is
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )

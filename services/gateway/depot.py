@@ -20,6 +20,9 @@ from services.runtime.ports import Output
 
 LOOK_EVERY_S: Final = 0.1
 SHIPMENT_BYTES: Final = 2 << 20
+TURN_S: Final = 1.0
+"""Senders are held up so long at most while the last records on the disk are written."""
+TURN_AGAIN_S: Final = 10.0
 HUNG_S: Final = 60.0
 """A shipment that takes longer never ends: the client is stuck, and a new process takes over."""
 
@@ -68,6 +71,8 @@ class Depot:
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._pending_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
+        self._turning: asyncio.Future[None] | None = None
+        self._next_turn = 0.0
         self._written = journal.first
         self.kept_bytes, self.kept = journal.size, journal.next - journal.first
 
@@ -77,6 +82,8 @@ class Depot:
         Raises:
             Retry: it is in neither for certain; with a full or failing disk, for certain in none.
         """
+        while self._turning:
+            await asyncio.shield(self._turning)
         if self._keeping or not self._outbox.ready()[0]:
             self._keeping = True
             await self._keep(msgspec.msgpack.encode(output))
@@ -162,13 +169,32 @@ class Depot:
 
     async def _empty(self) -> None:
         """Write all there is, then let records go straight again."""
-        if self.kept:
-            shipment = await asyncio.to_thread(self._make_shipment, f"vigil-{self._journal.name}")
-            try:
-                await self._ship_all(shipment)
-            finally:
-                await asyncio.to_thread(shipment.close)
+        if not self.kept:
+            self._go_straight()
+            return
+        shipment = await asyncio.to_thread(self._make_shipment, f"vigil-{self._journal.name}")
+        try:
+            await self._ship_all(shipment)
+            self._go_straight()
+        finally:
+            self._turned()
+            await asyncio.to_thread(shipment.close)
+
+    def _go_straight(self) -> None:
         self._keeping = bool(self.kept or self._pending or self._flushing)
+
+    def _turn(self) -> None:
+        """Hold up whoever comes: else senders that never pause would keep the disk in use."""
+        loop = asyncio.get_running_loop()
+        if self._turning is None and loop.time() >= self._next_turn:
+            self._next_turn = loop.time() + TURN_AGAIN_S
+            self._turning = loop.create_future()
+            loop.call_later(TURN_S, self._turned)
+
+    def _turned(self) -> None:
+        if self._turning:
+            self._turning.set_result(None)
+            self._turning = None
 
     async def _ship_all(self, shipment: Shipment) -> None:
         self._written = max(await _in_time(shipment.open), self._journal.first)
@@ -177,11 +203,15 @@ class Depot:
         while True:
             await self._on_disk(self._journal.forget, self._written)
             self._count()
+            if self._turning and self._flushing:
+                await self._flushing
             if not self.kept:
                 return
             plain = await self._on_disk(
                 partial(self._journal.read, self._written, most_bytes=SHIPMENT_BYTES)
             )
+            if self._written + len(plain) == self._journal.next:
+                self._turn()
             outputs = [_OUTPUT.decode(body) for body in plain]
             await _in_time(shipment.ship, outputs, self._written + len(outputs))
             self._written += len(outputs)

@@ -98,7 +98,8 @@ class Journal:
         Raises:
             OSError: it is not; what came before still is.
         """
-        frames = [self._frame(body, self.next + place) for place, body in enumerate(plain)]
+        vault = self._vault()  # one look at the key file for all
+        frames = [self._frame(vault, body, self.next + place) for place, body in enumerate(plain)]
         segment, file = self._open()
         try:
             write_all(file, b"".join(frames))
@@ -128,8 +129,9 @@ class Journal:
             file.seek(places[at])
             data = file.read(places[through] - places[at])
         bounds = [place - places[at] for place in places[at : through + 1]]
+        vault = self._vault()
         return [
-            self._body(data[begin:end], number + place)
+            self._body(vault, data[begin:end], number + place)
             for place, (begin, end) in enumerate(pairwise(bounds))
         ]
 
@@ -145,17 +147,16 @@ class Journal:
         self._close()
         os.close(self._lock)
 
-    def _frame(self, body: bytes, number: int) -> bytes:
-        vault = self._vault()
+    def _frame(self, vault: Vault, body: bytes, number: int) -> bytes:
         sealed = vault.seal(body, self._context(number))
         return FRAME.pack(len(sealed), crc32(sealed), vault.epoch) + sealed
 
-    def _body(self, frame: bytes, number: int) -> bytes:
+    def _body(self, vault: Vault, frame: bytes, number: int) -> bytes:
         length, checksum, epoch = FRAME.unpack_from(frame)
         sealed = frame[FRAME.size :]
         if len(sealed) != length or crc32(sealed) != checksum:
             raise Retry("the disk does not give back what the outbox holds")
-        return self._vault().open(epoch, sealed, self._context(number))
+        return vault.open(epoch, sealed, self._context(number))
 
     def _context(self, number: int) -> bytes:
         return f"outbox/{self.name}/{number}".encode()

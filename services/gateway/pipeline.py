@@ -1,6 +1,7 @@
 """The flow: a request comes to the desk, its record goes out, and only then it is answered."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
@@ -115,6 +116,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
             tasks.append(asyncio.create_task(empty(depot, stop, abandon)))
         if open_mllp:
             await open_mllp(mllp)
+        _set_aside_what_stays()
         yield
         await mllp.close()
         for task in tasks:
@@ -137,6 +139,16 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         lifespan=beside_requests,
         catching=catching,
     )
+
+
+def _set_aside_what_stays() -> None:
+    """Spare the garbage collector what was made at the start.
+
+    Records under way look to it like memory that grows, so that every few seconds it would go
+    through all there is, while no message is answered: 50 to 240 ms were measured.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _after_tokens(used: UsedTokens, deliver: Deliver) -> Deliver:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -350,5 +351,102 @@ def test_a_folder_that_is_older_than_kafkas_knowledge_stops_the_gateway(tmp_path
         with pytest.raises(Stop):
             await depot.drain()
         await depot.close()
+
+    play(scene)
+
+
+class Senders:
+    """Some that send one record after the other and never pause."""
+
+    def __init__(self, depot: Depot, many: int) -> None:
+        self.told = [0] * many
+        self.refused = 0
+        self._depot = depot
+        self._tasks = [asyncio.create_task(self._send(n)) for n in range(many)]
+
+    async def _send(self, number: int) -> None:
+        while True:
+            try:
+                await self._depot.deliver(record(b"%d %d" % (number, self.told[number])))
+            except Retry:
+                self.refused += 1
+                await asyncio.sleep(0)
+            else:
+                self.told[number] += 1
+
+    async def more(self, each: int = 20) -> None:
+        """Return when every one of them was answered so many times more."""
+        goals = [told + each for told in self.told]
+        await until(lambda: all(a >= b for a, b in zip(self.told, goals, strict=True)))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def in_order(self, log: list[bytes]) -> bool:
+        """Whether each one's records are there once, in order; the last may be in doubt."""
+        rows = [[int(n) for of, n in map(bytes.split, log) if int(of) == s] for s in range(8)]
+        return all(
+            row[:told] == list(range(told)) and len(row) <= told + 1
+            for row, told in zip(rows, self.told, strict=True)
+        )
+
+
+@pytest.mark.parametrize("fails", [0, 1, 3])
+def test_senders_that_never_pause_go_straight_again_each_in_its_order(
+    tmp_path: Path, fails: int
+) -> None:
+    kafka = Kafka()
+
+    async def scene() -> None:
+        depot = depot_of(kafka, tmp_path, 1 << 30)
+        senders = Senders(depot, 8)
+        await senders.more()
+        kafka.fail, kafka.lose_answers = fails // 2, fails - fails // 2
+        draining = asyncio.create_task(depot.drain())
+        kafka.away = False
+        await until(lambda: depot.straight)
+        await senders.more()
+        assert depot.straight
+        await senders.stop()
+        assert depot.kept == senders.refused == 0
+        draining.cancel()
+        await depot.close()
+        assert senders.in_order(kafka.log)
+
+    play(scene)
+
+
+def test_a_kafka_that_hangs_as_the_last_are_written_holds_senders_up_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka, hanging = Kafka(), threading.Event()
+    monkeypatch.setattr("services.gateway.depot.TURN_S", 0.01)
+    ship = kafka.ship
+
+    def hung(outputs: Sequence[Output], through: int) -> None:
+        hanging.wait(20)
+        ship(outputs, through)
+
+    monkeypatch.setattr(kafka, "ship", hung)
+
+    async def scene() -> None:
+        depot = depot_of(kafka, tmp_path, 1 << 30)
+        senders = Senders(depot, 8)
+        await senders.more()
+        draining = asyncio.create_task(depot.drain())
+        kafka.away = False
+        await until(lambda: kafka.lives == 1)
+        await senders.more()
+        await senders.more()
+        assert not depot.straight
+        hanging.set()
+        monkeypatch.setattr("services.gateway.depot.TURN_AGAIN_S", 0.0)
+        await senders.stop()
+        await until(lambda: depot.straight)
+        draining.cancel()
+        await depot.close()
+        assert senders.in_order(kafka.log)
 
     play(scene)
