@@ -72,6 +72,7 @@ class Depot:
         self._pending_bytes = 0
         self._flushing: asyncio.Task[None] | None = None
         self._turning: asyncio.Future[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._next_turn = 0.0
         self._written = journal.first
         self.kept_bytes, self.kept = journal.size, journal.next - journal.first
@@ -187,12 +188,16 @@ class Depot:
         """Hold up whoever comes: else senders that never pause would keep the disk in use."""
         loop = asyncio.get_running_loop()
         if self._turning is None and loop.time() >= self._next_turn:
-            self._next_turn = loop.time() + TURN_AGAIN_S
             self._turning = loop.create_future()
-            loop.call_later(TURN_S, self._turned)
+            self._patience = loop.call_later(TURN_S, self._give_up_turn, loop)
+
+    def _give_up_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._next_turn = loop.time() + TURN_AGAIN_S
+        self._turned()
 
     def _turned(self) -> None:
-        if self._turning:
+        if self._turning and self._patience:
+            self._patience.cancel()
             self._turning.set_result(None)
             self._turning = None
 
