@@ -42,6 +42,7 @@ from services.runtime.telemetry.logs import configure
 from services.runtime.vault import KeyFile
 
 DELIVERY_TIMEOUT_S: Final = 5.0
+LINGER_MS: Final = 5
 GRACE_S: Final = 8
 SEE: Final = "set it as docs/gateway.md says; `vigil up` sets all of them"
 
@@ -74,7 +75,7 @@ def _serve(settings: GatewaySettings, kafka: KafkaSettings) -> int:
     codec, tls = _codec(settings), _tls(settings)
     door = listen(settings.gateway_host, settings.gateway_port, "GATEWAY")
     options = kafka.client_options()
-    publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S)
+    publisher = Publisher(options, delivery_timeout_s=DELIVERY_TIMEOUT_S, linger_ms=LINGER_MS)
     make_depot, used = _depot(settings, options), _used(settings)
     sources = Sources(known, Spent(used.before, used.note) if used else None)
     mllp_door = (

@@ -135,6 +135,9 @@ def measured(
     for name, kind in kinds(*ports).items():
         if name in given.kinds:
             found[name] = half(kind, account, given)
+            found[name]["kept"] = round(
+                records(ports[0])
+            )  # on the disk: none while Kafka is there
             for load, said in found[name].items():
                 sys.stderr.write(f"{name} {load}: {said}\n")
     return found

@@ -29,14 +29,24 @@ Delivered = Callable[[bool], None]
 class Publisher:
     """Writes single records durably (`acks=all`, idempotent), for doors that answer a sender."""
 
-    def __init__(self, options: Options, *, delivery_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, options: Options, *, delivery_timeout_s: float = 10.0, linger_ms: int = 1
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            options: of the cluster.
+            delivery_timeout_s: a record that is not held by then is given up.
+            linger_ms: a record waits so long for others to go with: one request for each of many
+                costs client and broker more than the records.
+        """
         self._producer = Producer(
             {
                 **options,
                 **QUIET,
                 "acks": "all",
                 "enable.idempotence": True,
-                "linger.ms": 1,
+                "linger.ms": linger_ms,
                 "delivery.timeout.ms": int(delivery_timeout_s * 1000),
                 "partitioner": "murmur2_random",
                 "message.max.bytes": 2_097_152,
