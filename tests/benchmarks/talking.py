@@ -34,6 +34,7 @@ class Conversation(asyncio.Protocol):
         self.latencies_s, self.late_s, self.refused = array("d"), array("d"), 0
         self._message, self._ended, self._accepted = message, ended, accepted
         self._period_s, self._answer, self._due_s = period_s, b"", 0.0
+        self.since_sent_s, self._sent_s = array("d"), 0.0
         self._loop = asyncio.get_running_loop()
         self._wire: Any = None
 
@@ -46,7 +47,8 @@ class Conversation(asyncio.Protocol):
 
     def _send(self) -> None:
         if not self._wire.is_closing():
-            self.late_s.append(self._loop.time() - self._due_s)
+            self._sent_s = self._loop.time()
+            self.late_s.append(self._sent_s - self._due_s)
             self._wire.write(self._message)
 
     @override
@@ -56,6 +58,7 @@ class Conversation(asyncio.Protocol):
             return
         now_s = self._loop.time()
         self.latencies_s.append(now_s - self._due_s)
+        self.since_sent_s.append(now_s - self._sent_s)
         self.refused += self._accepted not in self._answer
         self._answer = b""
         self._due_s = self._due_s + self._period_s if self._period_s else now_s
@@ -117,6 +120,8 @@ async def converse(
 
     How late the sender itself was is told beside the times of answers, which hold it.
     """
+    gc.collect()
+    gc.freeze()  # a full collection in the middle would look like a slow gateway
     loop = asyncio.get_running_loop()
     period_s = connections / rate if rate else 0.0
     held = [
@@ -125,15 +130,13 @@ async def converse(
     for conversation in held:
         await loop.create_connection(partial(_same, conversation), "127.0.0.1", kind.port)
     await asyncio.sleep(min(2.0, seconds / 4))
-    gc.collect()
-    gc.freeze()
     before = [(len(c.latencies_s), len(c.late_s)) for c in held]
     used, began = account(), loop.time()
     await asyncio.sleep(seconds)
     elapsed, after = loop.time() - began, account()
-    latencies = np.concatenate(
-        [np.array(c.latencies_s[n:]) for c, (n, _) in zip(held, before, strict=True)]
-    )
+    answered = [(c, many) for c, (many, _) in zip(held, before, strict=True)]
+    latencies = np.concatenate([np.array(c.latencies_s[n:]) for c, n in answered])
+    since_sent = np.concatenate([np.array(c.since_sent_s[n:]) for c, n in answered])
     late = np.concatenate([np.array(c.late_s[n:]) for c, (_, n) in zip(held, before, strict=True)])
     for conversation in held:
         conversation.close()
@@ -145,6 +148,7 @@ async def converse(
         "per_s": round(len(latencies) / elapsed),
         "p50_ms": round(float(p50), 2),
         "p99_ms": round(float(p99), 2),
+        "since_sent_p99_ms": round(float(np.percentile(since_sent, 99)) * 1000, 2),
         "sender_late_p99_ms": round(float(np.percentile(late, 99)) * 1000, 2),
         "cores": {name: round((after[name] - used[name]) / elapsed, 2) for name in after},
         "gateway_us": round((after["gateway"] - used["gateway"]) / len(latencies) * 1e6),
