@@ -112,6 +112,11 @@ def label_at(hour: int, onset_at: int | None, *, horizon: int = HORIZON_H * HOUR
     return 1 if hour_of(onset_at) > hour else LEFT_OUT
 
 
+def first_of(alerts: Iterable[RaisedAlert]) -> RaisedAlert | None:
+    """Give the alert that could be seen first."""
+    return min(alerts, key=_seen, default=None)
+
+
 def statements(
     known: Known, hours: Iterable[int], rule: Rule, *, complete: int | None
 ) -> dict[int, Statement]:
@@ -133,7 +138,7 @@ class _View:
     def __init__(self, known: Known, rule: Rule, complete: int | None) -> None:
         self._known, self._rule, self._complete = known, rule, complete
         self._settled = settled = known.settled
-        self._first = min(known.alerts, key=_seen, default=None)
+        self._first = first_of(known.alerts)
         self._alerts: dict[int, list[RaisedAlert]] = {}
         for alert in known.alerts:
             self._alerts.setdefault(hour_of(alert.measured_at), []).append(alert)

@@ -4,73 +4,16 @@ The bytes are those of `runtime.codec` for the same event; every other event is 
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
-from struct import Struct
 from typing import Final
 
 from services.core.events import Fate, Kind, Receipt, ReceiptEntry, Vitals
+from services.runtime.avro import NONE, blob, long, number, text, texts
 from services.runtime.codec import Codec
 
-_REMEMBERED: Final = 8192
-_NONE: Final = b"\x00"
 _END: Final = b"\x00"
 _KINDS: Final = {kind: bytes([2 * place]) for place, kind in enumerate(Kind)}
 _FATES: Final = {fate: bytes([2 * place]) for place, fate in enumerate(Fate)}
 _WRITTEN: Final = frozenset({Kind.OBSERVATION, Kind.RETRACTION})
-_EIGHT_BYTES: Final = range(1 << 49, 1 << 56)
-_GROUPS: Final = [(n & 0x7F | 0x80) | (n >> 7 | 0x80) << 8 for n in range(1 << 14)]
-"""Two groups of seven bits, more of them to come, as a little-endian 16-bit number."""
-_pack4: Final = Struct("<4H").pack
-
-
-def _long(number: int) -> bytes:
-    """Write a number as Avro does: zigzag, then seven bits a byte, the lowest first."""
-    zigzag = number << 1 if number >= 0 else ~(number << 1)
-    if zigzag in _EIGHT_BYTES:  # every time of this century
-        last = zigzag >> 42
-        return _pack4(
-            _GROUPS[zigzag & 0x3FFF],
-            _GROUPS[zigzag >> 14 & 0x3FFF],
-            _GROUPS[zigzag >> 28 & 0x3FFF],
-            last & 0x7F | 0x80 | last >> 7 << 8,
-        )
-    written = bytearray()
-    while zigzag > 0x7F:  # noqa: PLR2004 - seven bits
-        written.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    written.append(zigzag)
-    return bytes(written)
-
-
-_KNOWN: Final = 4096
-_LENGTHS: Final = [_long(n) for n in range(_KNOWN)]
-
-
-def _number(number: int) -> bytes:
-    return _LENGTHS[number] if 0 <= number < _KNOWN else _long(number)
-
-
-def _blob(data: bytes) -> bytes:
-    length = len(data)
-    return (_LENGTHS[length] if length < _KNOWN else _long(length)) + data
-
-
-@lru_cache(_REMEMBERED)  # sources, codes, units, devices: a ward has a few hundred of them
-def _text(text: str) -> bytes:
-    return _blob(text.encode())
-
-
-@lru_cache(_REMEMBERED)  # most events have one reading
-def _alone(text: str) -> bytes:
-    return _number(1) + _text(text) + _END
-
-
-def _texts(texts: list[str]) -> bytes:
-    if len(texts) == 1:
-        return _alone(texts[0])
-    if not texts:
-        return _END
-    return b"".join([_number(len(texts)), *[_text(text) for text in texts], _END])
 
 
 class Wire:
@@ -88,27 +31,27 @@ class Wire:
             (
                 self._vitals,
                 _KINDS[event.kind],
-                _text(event.source),
-                _blob(event.pseudonym),
-                _blob(event.encounter),
-                _long(event.measured_at),
-                _long(event.received_at),
-                _long(event.accepted_at),
-                _blob(event.ingest_id.encode()),
-                _number(event.raw_partition),
-                _number(event.raw_offset),
-                _blob(event.entries),
-                _blob(event.variables),
-                _blob(event.values),
-                _blob(event.flags),
-                _blob(event.ids),
-                _blob(event.versions),
-                _texts(event.codes),
-                _texts(event.units),
-                _texts(event.devices),
-                _NONE,
-                _NONE,
-                _text(event.terminology),
+                text(event.source),
+                blob(event.pseudonym),
+                blob(event.encounter),
+                long(event.measured_at),
+                long(event.received_at),
+                long(event.accepted_at),
+                blob(event.ingest_id.encode()),
+                number(event.raw_partition),
+                number(event.raw_offset),
+                blob(event.entries),
+                blob(event.variables),
+                blob(event.values),
+                blob(event.flags),
+                blob(event.ids),
+                blob(event.versions),
+                texts(event.codes),
+                texts(event.units),
+                texts(event.devices),
+                NONE,
+                NONE,
+                text(event.terminology),
             )
         )
 
@@ -118,14 +61,14 @@ class Wire:
         return b"".join(
             (
                 self._receipt,
-                _blob(receipt.ingest_id.encode()),
-                _text(receipt.source),
-                _number(receipt.raw_partition),
-                _number(receipt.raw_offset),
-                _long(receipt.received_at),
-                _long(receipt.accepted_at),
-                _number(receipt.length),
-                _blob(receipt.sha256),
+                blob(receipt.ingest_id.encode()),
+                text(receipt.source),
+                number(receipt.raw_partition),
+                number(receipt.raw_offset),
+                long(receipt.received_at),
+                long(receipt.accepted_at),
+                number(receipt.length),
+                blob(receipt.sha256),
                 *(_listed(entries) if entries else ()),
                 _END,
             )
@@ -133,6 +76,6 @@ class Wire:
 
 
 def _listed(entries: list[ReceiptEntry]) -> Iterable[bytes]:
-    yield _number(len(entries))
+    yield number(len(entries))
     for entry in entries:
-        yield _number(entry.index) + _FATES[entry.fate] + _text(entry.detail)
+        yield number(entry.index) + _FATES[entry.fate] + text(entry.detail)

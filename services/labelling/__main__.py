@@ -20,7 +20,7 @@ from services.runtime.settings import KafkaSettings
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import MakeTask, Plan
 
-GATHER_S: Final = 0.2
+GATHER_S: Final = 0.5
 
 
 def main() -> int:

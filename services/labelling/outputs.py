@@ -8,6 +8,7 @@ import msgspec
 from services.core.errors import Refusal
 from services.core.events import PSEUDONYM_BYTES, DeadLetter, HourBefore, Labelled
 from services.labelling.register import Said
+from services.labelling.wire import Wire
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record
 
@@ -21,9 +22,9 @@ DEAD_LETTERS: Final = "dlq.v1"
 CHANGELOG: Final = "labelling-changelog"
 
 
-def labelled_output(codec: Codec, labelled: Labelled, partition: int) -> Output:
+def labelled_output(wire: Wire, labelled: Labelled, partition: int) -> Output:
     """Write to the partition number that everything of the patient has."""
-    return Output(LABELLED, labelled.pseudonym, codec.encode(labelled), partition)
+    return Output(LABELLED, labelled.pseudonym, wire.labelled(labelled), partition)
 
 
 def labelled_of(said: Said, watermark: int | None) -> Labelled:
@@ -34,13 +35,13 @@ def labelled_of(said: Said, watermark: int | None) -> Labelled:
         watermark: how far event time had come, µs.
     """
     digest, policy_version = said.now.model
-    dimensions, labels = said.score.cohorts
+    dimensions, labels = said.cohorts
     before = msgspec.structs.asdict(said.before.label) if said.before else None
     return Labelled(
         pseudonym=said.key[PSEUDONYM_BYTES:],
         encounter=said.key[:PSEUDONYM_BYTES],
         hour=said.hour,
-        revision=said.score.revision,
+        revision=said.revision,
         now=said.now.label,
         before=HourBefore(**before) if before else None,
         cohort_dimensions=list(dimensions),

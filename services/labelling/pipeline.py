@@ -35,6 +35,7 @@ from services.labelling.register import Register, Said, key_of
 from services.labelling.stays import beyond_reach
 from services.labelling.waiting import PREFIX as HELD
 from services.labelling.waiting import Held, Mark, Waiting, mark_of
+from services.labelling.wire import Wire
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
 
@@ -68,6 +69,7 @@ class Labelling:
     def __init__(self, partition: int, labeller: Labeller) -> None:
         self._partition, self._labeller = partition, labeller
         self._codec, self._joined = labeller.codec, labeller.joined
+        self._wire = Wire(labeller.codec)
         self._progress, self._waiting = Progress(), Waiting()
         self._register = Register(labeller.rule, self._progress)
 
@@ -245,7 +247,7 @@ class Labelling:
         return self._output(told)
 
     def _output(self, labelled: Labelled) -> Output:
-        return labelled_output(self._codec, labelled, self._partition)
+        return labelled_output(self._wire, labelled, self._partition)
 
     def _dead(self, record: Record, refusal: Refusal) -> Output:
         self._joined(record.topic, refusal.reason)

@@ -23,7 +23,8 @@ class Said(NamedTuple):
 
     hour: int
     key: bytes
-    score: Score
+    revision: int
+    cohorts: Cohorts
     now: Statement
     before: Statement | None
 
@@ -32,7 +33,7 @@ class Register:
     """Stays by encounter and patient.
 
     What was said of an hour is not kept: it follows from the state, so whoever changes a stay
-    looks at it before (`_touch`), and `restated` says what is different afterwards.
+    looks at it before (`_touch`, `_look`), and `restated` says what is different afterwards.
     """
 
     def __init__(self, rule: Rule, progress: Progress) -> None:
@@ -56,9 +57,8 @@ class Register:
         self.stays[key] = stay = Stay.unpack(row)
         self.heard |= stay.heard
         self._alerts |= dict.fromkeys(stay.alerts, key)
-        for hour, score in stay.scores.items():
-            if score.revision < 0:
-                self._untold.setdefault(hour, set()).add(key)
+        for hour in stay.scores.untold():
+            self._untold.setdefault(hour, set()).add(key)
 
     def changes(self) -> Iterable[Row]:
         """Give the row of each stay that changed since the last call."""
@@ -79,11 +79,13 @@ class Register:
         fresh = _measured(score, entry, self._shared(model), self._shared(entry.cohorts))
         if fresh is score and stay.began <= hour <= stay.last:
             return
-        if (score is not None and score.revision >= 0) or stay.awaits_onset(hour):
+        if stay.awaits_onset(hour):
             self._touch(entry.key)
+        elif score is not None and score.revision >= 0:
+            self._look(entry.key, [hour])
         self._seen(entry.key, stay, entry.measured_at)
         if fresh is not None:
-            stay.scores[hour] = fresh
+            stay.scores.put(hour, fresh)
         if score is None and fresh is not None:
             self._untold.setdefault(hour, set()).add(entry.key)
 
@@ -92,8 +94,11 @@ class Register:
         if alert.alert_id in self._alerts:
             return False
         key = key_of(alert)
-        self._touch(key)
-        stay = self.stays.get(key) or Stay()
+        stay = self.stays.get(key)
+        if stay is None:
+            stay = Stay()
+        else:
+            self._look(key, stay.bearing(hour_of(alert.measured_at)))
         self._seen(key, stay, alert.measured_at)
         stay.alerts[alert.alert_id] = RaisedAlert(
             alert.alert_id, alert.measured_at, alert.received_at
@@ -106,9 +111,9 @@ class Register:
         key = self._alerts.get(feedback.alert_id)
         if key is None:
             return False
-        self._touch(key)
         stay = self.stays[key]
         alert = stay.alerts[feedback.alert_id]
+        self._look(key, [hour_of(alert.measured_at)])
         alert.answers = together(alert.answers, Answers.of(feedback))
         self._hear(key, stay, mark)
         return True
@@ -130,7 +135,7 @@ class Register:
         for key, stay in self.stays.items():
             turning = [
                 hour
-                for hour in stay.told()
+                for hour in stay.scores.told()
                 if self.rule.mature(hour, before) != self.rule.mature(hour, after)
             ]
             if turning:
@@ -147,20 +152,13 @@ class Register:
         """Say what is different of hours of which something was said before."""
         looked, self._before = self._before, {}
         said = [each for key, before in looked.items() for each in self._differences(key, before)]
-        for each in said:
-            each.score.revision += 1
-            self._changed[each.key] = None
         return sorted(said, key=_place)
 
     def due(self, watermark: int) -> list[Said]:
         """Say, for the first time, what is known of hours that are over."""
         over = [hour for hour in self._untold if hour + HOUR <= watermark]
         pairs = [(hour, key) for hour in over for key in self._untold.pop(hour)]
-        said = [each for hour, key in sorted(pairs) for each in self._first(hour, key)]
-        for each in said:
-            each.score.revision = 0
-            self._changed[each.key] = None
-        return said
+        return [each for hour, key in sorted(pairs) for each in self._first(hour, key)]
 
     def evict(self, watermark: int) -> None:
         """Forget stays beyond reach."""
@@ -177,28 +175,38 @@ class Register:
 
     def _first(self, hour: int, key: bytes) -> Iterator[Said]:
         stay = self.stays.get(key)
-        score = stay.scores.get(hour) if stay else None
-        if stay is not None and score is not None and score.revision < 0:
-            yield Said(hour, key, score, self._statements(stay, [hour])[hour], None)
+        if stay is not None and stay.scores.revision(hour) == -1:
+            yield self._said(hour, key, self._statements(stay, [hour])[hour], None)
 
     def _differences(self, key: bytes, before: dict[int, Statement]) -> Iterator[Said]:
-        stay = self.stays[key]
-        now = self._statements(stay, before)
+        now = self._statements(self.stays[key], before)
         for hour, old in before.items():
             if now[hour] != old:
-                yield Said(hour, key, stay.scores[hour], now[hour], old)
+                yield self._said(hour, key, now[hour], old)
+
+    def _said(self, hour: int, key: bytes, now: Statement, before: Statement | None) -> Said:
+        scores = self.stays[key].scores
+        self._changed[key] = None
+        return Said(hour, key, scores.tell(hour), scores[hour].cohorts, now, before)
 
     def _statements(self, stay: Stay, hours: Iterable[int]) -> dict[int, Statement]:
         return statements(stay.known(), hours, self.rule, complete=self._progress.complete)
 
     def _touch(self, key: bytes) -> None:
-        """Look at a stay before it changes."""
+        """Look at all of a stay before it changes."""
         stay = self.stays.get(key)
-        if stay is not None and key not in self._before:
-            self._look(key, stay.told())
+        if stay is not None:
+            self._look(key, stay.scores.told())
 
     def _look(self, key: bytes, hours: Iterable[int]) -> None:
-        self._before[key] = self._statements(self.stays[key], hours)
+        """Look at hours of a stay before something changes that shows there.
+
+        Those of which nothing was said yet do not matter. What changed before, since something
+        was said last, did not show in those that are new here.
+        """
+        stay, seen = self.stays[key], self._before.setdefault(key, {})
+        new = [hour for hour in hours if hour not in seen and stay.scores.was_told(hour)]
+        seen |= self._statements(stay, new)
 
     def _seen(self, key: bytes, stay: Stay, at: int) -> None:
         stay.seen(at)

@@ -1,15 +1,13 @@
 """One stay as labelling knows it, and the row of the changelog in which that survives."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from services.core.events import packed
 from services.core.evidence import Settled
-from services.core.labels import Known, RaisedAlert, Score, hour_of
+from services.core.labels import Known, RaisedAlert, first_of, hour_of
 from services.core.windows import HOUR, WEEK
+from services.labelling.hours import Columns, Hours
 from services.labelling.reading import Cohorts
 
 REACH: Final = WEEK
@@ -20,17 +18,17 @@ MARK_BYTES: Final = 8
 
 
 class StayRow(msgspec.Struct, array_like=True):
-    """What is written. Columns have one element per hour with a score."""
+    """What is written; the columns of the hours among it."""
 
     began: int
     last: int
     models: list[tuple[str, str]]
     cohorts: list[Cohorts]
-    hours: bytes  # <i4, hours since the epoch
-    scores: bytes  # <f4
-    thresholds: bytes  # <f4
-    revisions: bytes  # <i4
-    places: bytes  # <u2 each: of the model, of the cohorts
+    hours: bytes
+    scores: bytes
+    thresholds: bytes
+    revisions: bytes
+    places: bytes
     alerts: list[RaisedAlert]
     settled: Settled | None
     heard: bytes  # name and content mark of each answer and outcome that was taken
@@ -44,7 +42,7 @@ class Stay:
     def __init__(self) -> None:
         self.began, self.last = NEVER, -NEVER
         """First and last hour in which something was measured, µs."""
-        self.scores: dict[int, Score] = {}
+        self.scores = Hours()
         self.alerts: dict[str, RaisedAlert] = {}
         self.settled: Settled | None = None
         self.heard: dict[bytes, bytes] = {}
@@ -65,9 +63,16 @@ class Stay:
         onset_at = self.settled.onset_at if self.settled else None
         return onset_at is not None and hour <= onset_at
 
-    def told(self) -> Iterable[int]:
-        """Give the hours of which something was said already."""
-        return [hour for hour, score in self.scores.items() if score.revision >= 0]
+    def bearing(self, hour: int) -> list[int]:
+        """Give the hours of which something else may be said after an alert in one.
+
+        It shows in that hour, and in that of the first alert, which it may take the place of.
+        Where there is an onset, leads change, and where the stay began decides on each hour.
+        """
+        if self.settled is not None and self.settled.onset_at is not None:
+            return self.scores.told()
+        first = first_of(self.alerts.values())
+        return [hour] if first is None else [hour, hour_of(first.measured_at)]
 
     def over(self, watermark: int) -> bool:
         """Tell whether the stay is beyond reach."""
@@ -75,20 +80,10 @@ class Stay:
 
     def pack(self) -> bytes:
         """Write the stay as a row of the changelog."""
-        scores = sorted(self.scores.items())
-        models = list(dict.fromkeys(score.model for _, score in scores))
-        cohorts = list(dict.fromkeys(score.cohorts for _, score in scores))
-        places = [(models.index(s.model), cohorts.index(s.cohorts)) for _, s in scores]
         row = StayRow(
-            began=self.began,
-            last=self.last,
-            models=models,
-            cohorts=cohorts,
-            hours=packed([hour // HOUR for hour, _ in scores], "<i4"),
-            scores=packed([score.score for _, score in scores], "<f4"),
-            thresholds=packed([score.threshold for _, score in scores], "<f4"),
-            revisions=packed([score.revision for _, score in scores], "<i4"),
-            places=packed(places, "<u2"),
+            self.began,
+            self.last,
+            *self.scores.columns(),
             alerts=list(self.alerts.values()),
             settled=self.settled,
             heard=b"".join(name + content for name, content in self.heard.items()),
@@ -103,26 +98,13 @@ class Stay:
         stay.began, stay.last, stay.settled = row.began, row.last, row.settled
         stay.alerts = {alert.alert_id: alert for alert in row.alerts}
         stay.heard = _heard(row.heard)
-        stay.scores = _scores(row)
+        stay.scores = Hours(Columns._make(getattr(row, name) for name in Columns._fields))
         return stay
 
 
 def beyond_reach(hour: int, watermark: int | None) -> bool:
     """Tell whether an hour, given by its begin, is no longer labelled or restated."""
     return watermark is not None and hour + HOUR + REACH <= watermark
-
-
-def _scores(row: StayRow) -> dict[int, Score]:
-    hours, revisions = np.frombuffer(row.hours, "<i4"), np.frombuffer(row.revisions, "<i4")
-    scores, thresholds = np.frombuffer(row.scores, "<f4"), np.frombuffer(row.thresholds, "<f4")
-    columns = (hours.tolist(), scores.tolist(), thresholds.tolist(), revisions.tolist())
-    places = np.frombuffer(row.places, "<u2").reshape(-1, 2).tolist()
-    return {
-        hour * HOUR: Score(score, threshold, row.models[model], row.cohorts[cohorts], revision)
-        for hour, score, threshold, revision, (model, cohorts) in zip(
-            *columns, places, strict=True
-        )
-    }
 
 
 def _heard(marks: bytes) -> dict[bytes, bytes]:
