@@ -216,5 +216,5 @@ def test_a_backlog_of_large_records_is_committed_before_the_broker_gives_it_up()
 
 def test_only_what_nobody_waits_for_is_gathered() -> None:
     assert "fetch.min.bytes" not in gathering(0)
-    assert gathering(0.2)["fetch.min.bytes"] == 64 << 10
+    assert gathering(0.2)["fetch.min.bytes"] == 1 << 20
     assert gathering(0.2)["fetch.wait.max.ms"] == 200

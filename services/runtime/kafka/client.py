@@ -27,12 +27,12 @@ def gathering(seconds: float) -> Options:
     """Give the options by which a consumer asks a broker for what it has.
 
     Args:
-        seconds: for which the broker may gather 64 KiB before it answers; 0 for what somebody
+        seconds: for which the broker may gather 1 MiB before it answers; 0 for what somebody
             waits for: a broker that hands out record after record works several times as hard.
     """
     if not seconds:
         return {"fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 5}
-    return {"fetch.min.bytes": 64 << 10, "fetch.wait.max.ms": round(seconds * 1000)}
+    return {"fetch.min.bytes": 1 << 20, "fetch.wait.max.ms": round(seconds * 1000)}
 
 
 @contextmanager
