@@ -9,7 +9,7 @@ import faust
 from faust.types import EventT, StreamT
 
 from services.monitoring.desk import Desk, StateRow
-from services.monitoring.transport import CommittedApp, append
+from services.monitoring.transport import CommittedApp, append, run_of
 from services.runtime.ports import Output, Record
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def add_agents(app: CommittedApp, desk: Desk, *, prefix: str, fail: Fail) -> Non
             async for event in cast("Stream[bytes]", stream).noack().events():
                 if not app.holds(event.message):
                     continue
-                desk.take(record_of(event, prefix), event.ack)
+                desk.take(records_of(event, prefix), event.ack)
                 if desk.full:
                     await desk.settle()
         except Exception as error:  # noqa: BLE001 - `fail` ends the process with it
@@ -89,18 +89,18 @@ def add_agents(app: CommittedApp, desk: Desk, *, prefix: str, fail: Fail) -> Non
         app.agent(source, name=topic)(work)
 
 
-def record_of(event: EventT[Any], prefix: str) -> Record:
-    """Copy what Faust read into the shape that tasks know."""
-    message = event.message
-    headers = message.headers or ()
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return Record(
-        topic=message.topic.removeprefix(prefix),
-        partition=message.partition,
-        offset=message.offset,
-        timestamp_ms=int((message.timestamp or 0) * 1000),
-        key=message.key,
-        value=message.value,
-        headers=tuple(pairs),
-        timestamp_type=message.timestamp_type,
-    )
+def records_of(event: EventT[Any], prefix: str) -> list[Record]:
+    """Copy the run that Faust read into the shape that tasks know."""
+    return [
+        Record(
+            topic=read.topic.removeprefix(prefix),
+            partition=read.partition,
+            offset=read.offset,
+            timestamp_ms=read.timestamp,
+            key=read.key,
+            value=read.value,
+            headers=tuple(read.headers),
+            timestamp_type=read.timestamp_type,
+        )
+        for read in run_of(event.message)
+    ]

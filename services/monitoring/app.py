@@ -29,7 +29,8 @@ FROZEN_S: Final = SESSION_S - HEARTBEAT_S
 MESSAGE_BYTES: Final = 2_097_152
 BATCH_BYTES: Final = 2_000_000
 """A flush of one partition is written in one batch, so that it is read back whole."""
-BUFFERED_MESSAGES: Final = 4096
+BUFFERED_RUNS: Final = 32
+"""Of each topic so many runs of records wait in memory; what is behind them waits in Kafka."""
 
 log = structlog.stdlib.get_logger()
 
@@ -221,7 +222,7 @@ def app_of(wiring: Wiring, options: Options) -> CommittedApp:
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
-        stream_buffer_maxsize=BUFFERED_MESSAGES,
+        stream_buffer_maxsize=BUFFERED_RUNS,
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

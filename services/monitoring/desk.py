@@ -81,6 +81,7 @@ class Desk:
         self._seats: dict[Place, _Seat] = {}
         self._outputs: list[Output] = []
         self._unsettled: list[Acknowledge] = []
+        self._handled = 0
         self._began = 0.0
         self._life = 0
         self._turn = asyncio.Lock()
@@ -93,7 +94,7 @@ class Desk:
     @property
     def full(self) -> bool:
         """Whether a flush is due whatever the time."""
-        return len(self._unsettled) >= FULL_RECORDS
+        return self._handled >= FULL_RECORDS
 
     def position(self, place: Place) -> int | None:
         """Say which offset of a partition was handled last; None where none was."""
@@ -123,19 +124,30 @@ class Desk:
     def close(self) -> None:
         """Forget everything that is not settled: the partitions move, and it is read again."""
         self._life += 1
-        self._outputs, self._unsettled, self._seats = [], [], {}
+        self._outputs, self._unsettled, self._seats, self._handled = [], [], {}, 0
 
-    def take(self, record: Record, acknowledge: Acknowledge) -> None:
-        """Hand a record to its task; whatever that raises ends the process."""
-        seat = self._seats.get((record.topic, record.partition))
-        if seat is None or record.offset <= seat.position:
+    def take(self, run: Sequence[Record], acknowledge: Acknowledge) -> None:
+        """Hand records of a partition to its task; whatever that raises ends the process.
+
+        Args:
+            run: at least one record, in order.
+            acknowledge: all of them.
+        """
+        seat = self._seats.get((run[0].topic, run[0].partition))
+        if seat is None or run[-1].offset <= seat.position:
             return  # of a partition that has moved on, or handed out again within this life
         if not self._unsettled:
             self._began = self._clock()
+        for record in run:
+            if record.offset > seat.position:
+                self._hand(seat, record)
+        self._unsettled.append(acknowledge)
+
+    def _hand(self, seat: _Seat, record: Record) -> None:
         outputs = list(seat.task.handle([record]))
         seat.position, seat.moved = record.offset, True
         self._outputs += outputs
-        self._unsettled.append(acknowledge)
+        self._handled += 1
         self._meter.handled([record], outputs)
 
     async def publish(self) -> None:
@@ -153,6 +165,7 @@ class Desk:
             life, began = self._life, self._began
             outputs, self._outputs = self._outputs, []
             unsettled, self._unsettled = self._unsettled, []
+            self._handled = 0
             rows = list(self._changes())
             await self._wire.publish(outputs)
             if life != self._life:

@@ -25,6 +25,8 @@ class WatchMeter:
     def handled(self, records: Sequence[Record], outputs: Sequence[Output]) -> None:
         """Count what a record led to."""
         self._progress.handled(records, outputs)
+        if not outputs:
+            return
         windows = set()
         for output in outputs:
             value = output.value or b""

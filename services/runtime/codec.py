@@ -25,6 +25,8 @@ MAX_BYTES: Final = 2 << 20
 
 T = TypeVar("T", bound=msgspec.Struct)
 Schema = dict[str, Any]
+Floats = tuple[tuple[str, "Floats"], ...]
+"""The fields in which there are floats, each with those within it."""
 
 
 def fingerprint(schema: Schema) -> bytes:
@@ -36,11 +38,11 @@ def fingerprint(schema: Schema) -> bytes:
 class _Reader(msgspec.Struct, frozen=True):
     name: str
     schema: Any  # as fastavro parsed it
-    fields_with_floats: tuple[str, ...]
+    floats: Any  # Floats
 
     @classmethod
     def of(cls, raw: Schema) -> Self:
-        return cls(raw["name"], fastavro.parse_schema(raw), _fields_with_floats(raw))
+        return cls(raw["name"], fastavro.parse_schema(raw), _floats(raw))
 
 
 class Codec:
@@ -117,8 +119,8 @@ class Codec:
             raise Refusal(Reason.AVRO_SYNTAX, "body") from None
         if body.tell() != len(data) - HEADER_BYTES or not isinstance(fields, dict):
             raise Refusal(Reason.AVRO_SYNTAX, f"byte {HEADER_BYTES + body.tell()}")
-        for name in reader.fields_with_floats:
-            if not _finite(fields[name]):
+        for name, within in reader.floats:
+            if not _finite(fields[name], within):
                 raise Refusal(Reason.NUM_NONFINITE, name)
         return reader.name, fields
 
@@ -128,17 +130,28 @@ def _schemas_in(folder: Path) -> Iterator[Schema]:
         yield json.loads(path.read_text())
 
 
-def _fields_with_floats(raw: Schema) -> tuple[str, ...]:
-    texts = {field["name"]: json.dumps(field["type"]) for field in raw["fields"]}
-    return tuple(name for name, text in texts.items() if '"double"' in text or '"float"' in text)
+def _floats(schema: Any) -> Floats:
+    if isinstance(schema, list):
+        return tuple(each for branch in schema for each in _floats(branch))
+    if not isinstance(schema, dict):
+        return ()
+    if schema["type"] == "array":
+        return _floats(schema["items"])
+    fields = ((each["name"], each["type"]) for each in schema.get("fields", ()))
+    return tuple((name, _floats(kind)) for name, kind in fields if _has_floats(kind))
 
 
-def _finite(value: object) -> bool:
+def _has_floats(schema: Any) -> bool:
+    text = json.dumps(schema)
+    return '"double"' in text or '"float"' in text
+
+
+def _finite(value: object, within: Floats) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
-        return all(_finite(part) for part in value.values())
-    return not isinstance(value, list) or all(_finite(part) for part in value)
+        return all(_finite(value.get(name), deeper) for name, deeper in within)
+    return not isinstance(value, list) or all(_finite(part, within) for part in value)
 
 
 EVENTS: Final[Mapping[str, type[msgspec.Struct]]] = {

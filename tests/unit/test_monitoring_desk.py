@@ -100,7 +100,7 @@ def test_outputs_come_before_rows_and_rows_before_acknowledgements() -> None:
         desk = desk_on(log)
         desk.open([(TOPIC, 0)], [])
         for offset in range(3):
-            desk.take(record(offset), lambda: log.said.append("acknowledged"))
+            desk.take([record(offset)], lambda: log.said.append("acknowledged"))
         await desk.settle()
         return log.said
 
@@ -112,7 +112,7 @@ def test_publishing_acknowledges_nothing() -> None:
         log = Log()
         desk = desk_on(log)
         desk.open([(TOPIC, 0)], [])
-        desk.take(record(0), lambda: log.said.append("acknowledged"))
+        desk.take([record(0)], lambda: log.said.append("acknowledged"))
         await desk.publish()
         return log.said
 
@@ -129,7 +129,7 @@ async def life(log: Log, committed: dict[int, int], ends: Sequence[int]) -> None
         for partition in (0, 1):
             if offset >= first[partition]:
                 place = (partition, offset + 1)
-                desk.take(record(offset, partition), partial(acknowledged.append, place))
+                desk.take([record(offset, partition)], partial(acknowledged.append, place))
         if offset in ends:
             await desk.settle()
             committed.update(acknowledged)
@@ -161,7 +161,7 @@ def test_a_flush_that_partitions_moved_under_writes_no_row_and_acknowledges_noth
         log = Log()
         desk = desk_on(log)
         desk.open([(TOPIC, 0)], [])
-        desk.take(record(0), lambda: log.said.append("acknowledged"))
+        desk.take([record(0)], lambda: log.said.append("acknowledged"))
         flush = asyncio.create_task(desk.settle())
         await asyncio.sleep(0)  # the flush has begun to write its outputs
         desk.open([(TOPIC, 1)], [])
@@ -176,7 +176,7 @@ def test_what_was_taken_before_partitions_moved_is_never_written() -> None:
         log = Log()
         desk = desk_on(log)
         desk.open([(TOPIC, 0)], [])
-        desk.take(record(0), lambda: log.said.append("acknowledged"))
+        desk.take([record(0)], lambda: log.said.append("acknowledged"))
         desk.close()
         await desk.publish()
         await desk.settle()
@@ -190,7 +190,7 @@ def test_records_of_partitions_that_are_not_held_are_left_alone() -> None:
         log = Log()
         desk = desk_on(log)
         desk.open([(TOPIC, 0)], [(join((TOPIC, 1), b"count"), bytes(MARK_BYTES) + b"5 6")])
-        desk.take(record(0, partition=1), lambda: log.said.append("acknowledged"))
+        desk.take([record(0, partition=1)], lambda: log.said.append("acknowledged"))
         await desk.settle()
         return log
 
@@ -202,9 +202,9 @@ def test_a_desk_is_full_before_memory_is() -> None:
         desk = desk_on(Log())
         desk.open([(TOPIC, 0)], [])
         for offset in range(FULL_RECORDS - 1):
-            desk.take(record(offset), bool)
+            desk.take([record(offset)], bool)
         before = desk.full
-        desk.take(record(FULL_RECORDS), bool)
+        desk.take([record(FULL_RECORDS)], bool)
         return before, desk.full
 
     assert asyncio.run(run()) == (False, True)

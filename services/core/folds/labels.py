@@ -61,8 +61,43 @@ class _Hour(NamedTuple):
     counts: Counts
 
 
-_Hours = dict[int, _Hour]
-_DECODER: Final = msgspec.msgpack.Decoder(_Hours)
+_Hours = dict[int, msgspec.Raw]
+"""By begin of the hour, each as it stands in the row: one changes, and the others are not read."""
+_HOURS: Final = msgspec.msgpack.Decoder(_Hours)
+_HOUR: Final = msgspec.msgpack.Decoder(_Hour)
+
+
+class _Kept:
+    """The hours of one encounter in one window: a row, open from a change until it is written."""
+
+    __slots__ = ("_hours", "_row", "mark")
+
+    def __init__(self, row: bytes | None = None) -> None:
+        self._row = row
+        self._hours: _Hours | None = None
+        self.mark = -1 if row is None else _MARK.unpack_from(row)[0]
+        """The last offset that is counted in it."""
+
+    def hours(self) -> _Hours:
+        """Give the hours."""
+        if self._hours is None and self._row is not None:
+            return _HOURS.decode(memoryview(self._row)[_MARK.size :])
+        return self._hours or {}
+
+    def put(self, hour: int, added: _Hour | None, offset: int) -> None:
+        """Let what an hour adds take the place of what it added; None: nothing any more."""
+        hours = self._hours = self.hours()
+        hours.pop(hour, None)
+        if added is not None:
+            hours[hour] = msgspec.Raw(msgspec.msgpack.encode(added))
+        self.mark = offset
+
+    def close(self) -> bytes:
+        """Give the row."""
+        if self._hours is not None or self._row is None:
+            self._row = _MARK.pack(self.mark) + msgspec.msgpack.encode(self._hours)
+            self._hours = None
+        return self._row
 
 
 class LabelFold:
@@ -88,8 +123,8 @@ class LabelFold:
         self.partition = partition
         self.family = family_of(length)
         self._calendar = Calendar(length, reach, origin)
-        self._rows: dict[int, dict[_Stay, bytes]] = {}
-        self._changed: dict[bytes, bytes | None] = {}
+        self._windows: dict[int, dict[_Stay, _Kept]] = {}
+        self._changed: dict[_Stay, None] = {}
         self._kept = -1
 
     def take(self, event: Labelled, offset: int) -> None:
@@ -111,21 +146,19 @@ class LabelFold:
             self._forget()
 
     def _replace(self, stay: _Stay, event: Labelled, offset: int) -> None:
-        row = self._rows.setdefault(stay.start, {}).get(stay)
-        if row is not None and offset <= _MARK.unpack_from(row)[0]:
+        stays = self._windows.setdefault(stay.start, {})
+        kept = stays.get(stay) or stays.setdefault(stay, _Kept())
+        if offset <= kept.mark:
             return
-        hours = hours_in(row)
-        hours.pop(event.hour, None)
-        if event.now is not None:
-            hours[event.hour] = _Hour(_labels(event), counts_of(event.now, HORIZON_S))
-        row = _MARK.pack(offset) + msgspec.msgpack.encode(hours)
-        self._rows[stay.start][stay] = self._changed[_KEY.pack(*stay)] = row
+        now = event.now
+        added = None if now is None else _Hour(_labels(event), counts_of(now, HORIZON_S))
+        kept.put(event.hour, added, offset)
+        self._changed[stay] = None
         self._calendar.restate(stay.start)
 
     def _forget(self) -> None:
-        for start in [each for each in self._rows if not self._calendar.held(each)]:
-            for stay in self._rows.pop(start):
-                self._changed[_KEY.pack(*stay)] = None
+        for start in [each for each in self._windows if not self._calendar.held(each)]:
+            self._changed |= dict.fromkeys(self._windows.pop(start))
 
     def load(self, key: bytes, row: bytes | None) -> None:
         """Take one row back."""
@@ -133,20 +166,27 @@ class LabelFold:
             self._calendar.load(row or b"")
             return
         stay = _Stay(*_KEY.unpack(key))
-        stays = self._rows.setdefault(stay.start, {})
+        stays = self._windows.setdefault(stay.start, {})
         if row is None:
             stays.pop(stay, None)
         else:
-            stays[stay] = row
+            stays[stay] = _Kept(row)
 
     def rows(self) -> Iterable[FoldRow]:
         """Give each encounter's window that changed, how far time has come, what is over."""
         changed, self._changed = self._changed, {}
-        yield from ((key, row) for key, row in changed.items() if row is not None)
+        gone = []
+        for stay in changed:
+            kept = self._windows.get(stay.start, {}).get(stay)
+            if kept is None:
+                gone.append(stay)
+            else:
+                yield _KEY.pack(*stay), kept.close()
         if self._kept != self._calendar.mark:
             self._kept = self._calendar.mark
             yield _CALENDAR, self._calendar.row()
-        yield from ((key, row) for key, row in changed.items() if row is None)
+        for stay in gone:
+            yield _KEY.pack(*stay), None
 
     def due(self, *, final: bool = False) -> Iterable[Tally]:
         """Give the tallies to be published now, windows in order of their start."""
@@ -167,14 +207,10 @@ class LabelFold:
         )
 
     def _lines(self, start: int) -> Iterator[tuple[Group, Counts]]:
-        for stay, row in self._rows.get(start, {}).items():
-            for hour in hours_in(row).values():
+        for stay, kept in self._windows.get(start, {}).items():
+            for written in kept.hours().values():
+                hour = _HOUR.decode(written)
                 yield Group(stay.pseudonym, hour.labels), hour.counts
-
-
-def hours_in(row: bytes | None) -> _Hours:
-    """Give the hours in a row, by their begin."""
-    return {} if row is None else _DECODER.decode(memoryview(row)[_MARK.size :])
 
 
 def tally_of(lines: Iterable[tuple[Group, Counts]]) -> LabelTally:
