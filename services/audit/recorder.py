@@ -1,8 +1,8 @@
 """From records to the rows of one block: each is chained, and what people query is derived."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +42,48 @@ class Head(msgspec.Struct, frozen=True):
 
 START: Final = Head(-1, -1, GENESIS)
 """The head of a chain that has no record."""
+
+
+LEDGER: Final = (
+    "cluster_id",
+    "topic",
+    "topic_id",
+    "partition",
+    "offset",
+    "sequence",
+    "timestamp_type",
+    "timestamp",
+    "key",
+    "header_names",
+    "header_values",
+    "value",
+    "length",
+    "sha256",
+    "leaf",
+    "chain",
+    "trace_id",
+)
+"""The columns of the ledger."""
+
+
+class Rows:
+    """The rows of one table, each a tuple: columns are made of them once a block."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._rows = tuple(names), list[tuple[Any, ...]]()
+        self._in_order = itemgetter(*names)
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        """Take a row, its cells in the order of the names."""
+        self._rows.append(row)
+
+    def extend(self, columns: Columns) -> None:
+        """Take the rows of columns of these names."""
+        self._rows += zip(*self._in_order(columns), strict=True)
+
+    def columns(self) -> Columns:
+        """Give all rows as columns."""
+        return dict(zip(self._names, zip(*self._rows, strict=True), strict=False))
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -107,13 +149,14 @@ class Recorder:
 
     def take(self) -> Block:
         """Give what came in since the last call."""
-        block = Block(dict(self._derived), dict(self._ledger))
+        derived = {table: rows.columns() for table, rows in self._derived.items()}
+        block = Block(derived, self._ledger.columns())
         self._clear()
         return block
 
     def _clear(self) -> None:
-        self._derived: dict[str, Columns] = {}
-        self._ledger: dict[str, list[Any]] = defaultdict(list)
+        self._derived: dict[str, Rows] = {}
+        self._ledger = Rows(LEDGER)
         self.rows = 0
         self.bytes = 0
 
@@ -135,27 +178,27 @@ class Recorder:
         leaf_hash = leaf(rec(self._chain_id(chain), fact))
         head = Head(record.offset, head.sequence + 1, link(head.chain, leaf_hash))
         self._heads[chain] = head
-        row = {
-            "cluster_id": self._cluster_id,
-            "topic": source.topic,
-            "topic_id": source.topic_id,
-            "partition": record.partition,
-            "offset": record.offset,
-            "sequence": head.sequence,
-            "timestamp_type": record.timestamp_type,
-            "timestamp": record.timestamp_ms,
-            "key": fact.key,
-            "header_names": [name for name, _ in record.headers],
-            "header_values": [value for _, value in record.headers],
-            "value": None if source.phi else value,
-            "length": digest.length,
-            "sha256": digest.sha256,
-            "leaf": leaf_hash,
-            "chain": head.chain,
-            "trace_id": trace_id(record.headers),
-        }
-        for name, cell in row.items():
-            self._ledger[name].append(cell)
+        self._ledger.add(
+            (
+                self._cluster_id,
+                source.topic,
+                source.topic_id,
+                record.partition,
+                record.offset,
+                head.sequence,
+                record.timestamp_type,
+                record.timestamp_ms,
+                fact.key,
+                [name for name, _ in record.headers],
+                [value for _, value in record.headers],
+                None if source.phi else value,
+                digest.length,
+                digest.sha256,
+                leaf_hash,
+                head.chain,
+                trace_id(record.headers),
+            )
+        )
         self.rows += 1
         self.bytes += len(value or b"")
 
@@ -171,9 +214,9 @@ class Recorder:
         table, columns = found
         if table in self._held:
             columns = self._missing(table, columns)
-        into = self._derived.setdefault(table, {name: [] for name in columns})
-        for name, column in columns.items():
-            into[name] += column  # type: ignore[operator]  # lists, here
+        if table not in self._derived:
+            self._derived[table] = Rows(tuple(columns))
+        self._derived[table].extend(columns)
         self.rows += len(columns["index"])
 
     def _missing(self, table: str, columns: Columns) -> Columns:

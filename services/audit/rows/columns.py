@@ -19,7 +19,7 @@ PACKED: Final = frozenset(
 
 def one_row(cells: dict[str, Any]) -> Columns:
     """Give the columns of an event that has one row."""
-    return {name: [cell] for name, cell in cells.items()}
+    return {name: (cell,) for name, cell in cells.items()}
 
 
 def fields(event: msgspec.Struct, *but: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Rows of what goes down the alert path and of what falls off it; one function per event."""
 
+from operator import attrgetter
 from typing import Any, Final
 
 from services.audit.rows.columns import Columns, fixed, must, one_row
@@ -7,6 +8,24 @@ from services.core import events
 from services.core.events import READING_ID_BYTES
 
 SHA256_BYTES: Final = 32
+_SIZES: Final = {"values": 8, "flags": 2, "ids": READING_ID_BYTES, "versions": 8}
+_OF_VITALS: Final = (
+    *_SIZES,
+    "entries",
+    "variables",
+    "codes",
+    "units",
+    "devices",
+    "source",
+    "ingest_id",
+    "terminology",
+    "measured_at",
+    "received_at",
+    "accepted_at",
+    "raw_partition",
+    "raw_offset",
+)
+_cells_of_vitals: Final = attrgetter(*_OF_VITALS)
 NO_ENTRIES: Final = "empty"
 """Fate of the one row of a receipt that lists no entry."""
 
@@ -14,26 +33,13 @@ NO_ENTRIES: Final = "empty"
 def vitals(event: events.Vitals) -> Columns:
     """One row."""
     readings = len(event.variables)
-    sizes = {"values": 8, "flags": 2, "ids": READING_ID_BYTES, "versions": 8}
-    for name, size in sizes.items():
+    for name, size in _SIZES.items():
         must(len(getattr(event, name)) == size * readings, name)
     for name in ("codes", "units", "devices"):
         must(len(getattr(event, name)) == readings, name)
     must(len(event.entries) == 2 * readings or not readings, "entries")
     must(len(event.entries) >= 2 and len(event.entries) % 2 == 0, "entries")  # noqa: PLR2004 - one uint16
-    plain = (
-        *sizes,
-        "entries",
-        "variables",
-        "codes",
-        "units",
-        "devices",
-        "source",
-        "ingest_id",
-        "terminology",
-    )
-    times = ("measured_at", "received_at", "accepted_at", "raw_partition", "raw_offset")
-    row: dict[str, Any] = {name: getattr(event, name) for name in (*plain, *times)}
+    row = dict(zip(_OF_VITALS, _cells_of_vitals(event), strict=True))
     row["kind"] = str(event.kind)
     row |= {n: fixed(getattr(event, n), n) for n in ("pseudonym", "encounter")}
     return one_row(row | _person(event))
@@ -81,8 +87,17 @@ def dead_letters(event: events.DeadLetter) -> Columns:
 
 
 def _person(event: events.Vitals | events.Patient) -> dict[str, Any]:
-    who = event.demographics or events.Demographics()
-    stay = event.stay or events.Stay(status="")
+    if event.demographics is None and event.stay is None:
+        return _NOBODY
+    return _known_of(event.demographics or events.Demographics(), event.stay or _NOWHERE)
+
+
+def _known_of(who: events.Demographics, stay: events.Stay) -> dict[str, Any]:
     names = ("age", "sex", "race", "ethnicity", "language", "payer")
     place = {name: getattr(stay, name) for name in ("unit", "admitted_at", "ended_at")}
     return {name: getattr(who, name) for name in names} | {"status": stay.status} | place
+
+
+_NOWHERE: Final = events.Stay(status="")
+_NOBODY: Final = _known_of(events.Demographics(), _NOWHERE)
+"""What most events tell of who somebody is: they tell what was measured."""

@@ -1,6 +1,7 @@
 """Rows of what is said of the model's work: answers, outcomes, labels, measurements, signals."""
 
 import hashlib
+from operator import attrgetter
 from typing import Any, Final
 
 from services.audit.rows.columns import Columns, fields, fixed, must, one_row
@@ -9,6 +10,10 @@ from services.core.cohorts import DIMENSIONS, UNKNOWN
 
 HELD_BEFORE: Final = ("above", "raised", "first_alert", "label", "final", "onset")
 """What a label's row also says of the revision before it: what windows count."""
+_LABEL: Final = events.HourLabel.__struct_fields__
+_NO_LABEL: Final = dict.fromkeys(_LABEL)
+_NO_BEFORE: Final = {f"before_{name}": None for name in HELD_BEFORE}
+_cells_of_label: Final = attrgetter(*_LABEL)
 
 
 def feedback(event: events.Feedback) -> Columns:
@@ -29,9 +34,8 @@ def labels(event: events.Labelled) -> Columns:
     """One row: the label as it is now, null where the hour is no longer one of its encounter."""
     must(len(event.cohorts) == len(event.cohort_dimensions), "cohorts")
     row = fields(event, "now", "before", "cohort_dimensions", "cohorts") | _names(event)
-    now = events.HourLabel.__struct_fields__
-    row |= {name: getattr(event.now, name, None) for name in now}
-    row |= {f"before_{name}": getattr(event.before, name, None) for name in HELD_BEFORE}
+    row |= _NO_LABEL if event.now is None else zip(_LABEL, _cells_of_label(event.now), strict=True)
+    row |= _NO_BEFORE if event.before is None else _before(event.before)
     cohorts = dict(zip(event.cohort_dimensions, event.cohorts, strict=True))
     return one_row(row | {name: cohorts.get(name, UNKNOWN) for name in DIMENSIONS})
 
@@ -57,6 +61,10 @@ def changes(event: events.Change) -> Columns:
         "content_sha256": hashlib.sha256(event.content).digest(),
     }
     return one_row(fields(event, "content") | content)
+
+
+def _before(label: events.HourBefore) -> dict[str, Any]:
+    return {f"before_{name}": getattr(label, name) for name in HELD_BEFORE}
 
 
 def _names(event: events.Outcome | events.Labelled) -> dict[str, Any]:
