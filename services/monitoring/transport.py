@@ -26,7 +26,7 @@ from typing_extensions import override
 from services.core.errors import CommandError
 from services.core.faults import Fault
 
-FETCH_WAIT_MS: Final = 500
+FETCH_WAIT_MS: Final = 100
 FETCH_BYTES: Final = 1 << 20
 """For which a broker waits so long: nobody waits for a window of hours."""
 RUN_RECORDS: Final = 100

@@ -118,7 +118,9 @@ class TransactionalPublisher:
                 **QUIET,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": timeout_ms,
-                "linger.ms": 0,
+                # A commit sends at once whatever still waits for company. Until then a request with
+                # every few records would be most of a broker's work.
+                "linger.ms": 50,
                 "socket.nagle.disable": True,
                 "partitioner": "murmur2_random",
                 "message.max.bytes": 2_097_152,
