@@ -20,7 +20,13 @@ from services.monitoring.desk import (
     split,
     standing,
 )
-from services.monitoring.transport import PROVED, CommittedConsumer, check_pins
+from services.monitoring.transport import (
+    PROVED,
+    RUN_RECORDS,
+    CommittedConsumer,
+    check_pins,
+    runs,
+)
 from services.runtime.ports import Output, Record, Row
 
 TOPIC = "predictions.v1"
@@ -195,6 +201,31 @@ def test_records_of_partitions_that_are_not_held_are_left_alone() -> None:
         return log
 
     assert asyncio.run(run()).said == []
+
+
+def test_of_a_run_that_comes_again_with_more_only_what_is_new_is_handled() -> None:
+    async def run() -> Log:
+        log = Log()
+        desk = desk_on(log)
+        desk.open([(TOPIC, 0)], [])
+        for first, last in ((0, 3), (1, 6), (2, 5)):
+            acknowledged = f"acknowledged through {last}"
+            desk.take(
+                [record(n) for n in range(first, last)], partial(log.said.append, acknowledged)
+            )
+        await desk.settle()
+        return log
+
+    log = asyncio.run(run())
+    assert log.outputs == {b"0": b"6"}
+    assert log.said[-2:] == ["acknowledged through 3", "acknowledged through 6"]
+
+
+@given(st.integers(0, 5 * RUN_RECORDS))
+def test_runs_hold_every_record_in_order_and_none_is_long(many: int) -> None:
+    found = runs(range(many))
+    assert [each for run in found for each in run] == list(range(many))
+    assert all(0 < len(run) <= RUN_RECORDS for run in found)
 
 
 def test_a_desk_is_full_before_memory_is() -> None:

@@ -58,6 +58,7 @@ def record_of(message: Message) -> Record:
     if error is not None:
         raise Retry(f"Kafka: reading failed ({error.name()})")
     timestamp_type, timestamp_ms = message.timestamp()
+    headers = message.headers()
     return Record(
         topic=message.topic() or "",
         partition=message.partition() or 0,
@@ -65,7 +66,7 @@ def record_of(message: Message) -> Record:
         timestamp_ms=timestamp_ms,
         key=_bytes(message.key()),
         value=_bytes(message.value()),
-        headers=tuple((header[0], _bytes(header[1])) for header in message.headers() or ()),
+        headers=tuple([(header[0], _bytes(header[1])) for header in headers]) if headers else (),
         timestamp_type=timestamp_type,
     )
 

@@ -118,7 +118,7 @@ class TransactionalPublisher:
                 **QUIET,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": timeout_ms,
-                # A commit sends at once whatever still waits for company. Until then a request with
+                # A commit sends at once whatever still waits for company. Until then a request for
                 # every few records would be most of a broker's work.
                 "linger.ms": 50,
                 "socket.nagle.disable": True,
