@@ -97,7 +97,7 @@ def counts_of(hour: HourLabel, horizon_s: int) -> Counts:
     led = hour.onset and hour.final and not hour.from_start
     leads = (hour.lead_s,) if led and hour.lead_s is not None and hour.lead_s > 0 else ()
     found["led_missed"] = int(led and not leads)
-    return Counts(**found, leads=leads)  # type: ignore[arg-type]  # those found are numbers
+    return Counts(**found, leads=leads)
 
 
 def _first_alert(hour: HourLabel, horizon_s: int) -> str:
