@@ -10,6 +10,9 @@ UNKNOWN: Final = "unknown"
 DIMENSIONS: Final = ("sex", "age_band", "race", "ethnicity", "payer", "language", "unit")
 """The order of the cohort codes of a prediction."""
 
+OLDEST: Final = 90.0
+"""Ages (years) from here on are told as this one: so few live so long that an age names them."""
+
 AGE_BANDS: Final = ((18.0, "0-17"), (40.0, "18-39"), (65.0, "40-64"), (80.0, "65-79"))
 """Upper bound (exclusive, years) and name of each age band below the open last one."""
 

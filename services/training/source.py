@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from services.core.cohorts import OLDEST
 from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.core.vitals import USUAL, VARIABLE_INDEX, VARIABLES
@@ -37,7 +38,7 @@ class Stays(NamedTuple):
         starts: (P + 1,) first row of each patient, and R.
         hour: (R,) hours since the patient's first row, 0 for that row.
         values: (R, 34) float32, NaN where not measured or not usable by the model.
-        age: (R,) years, NaN if unknown.
+        age: (R,) years, from OLDEST on told as OLDEST, as the stream tells them; NaN if unknown.
         sex: (R,) 0 female, 1 male, NaN if unknown.
         label: (R,) 1 from six hours before onset, else 0.
         context: (R, 4) float32, the TIME_COLUMNS, NaN where unknown.
@@ -163,7 +164,7 @@ def _stays(table: pl.DataFrame, digest: str) -> Stays:
         starts=starts,
         hour=hour.astype(np.int64),
         values=_usable(table.select(VARIABLES).to_numpy()),
-        age=_column(table, "Age").astype(np.float32),
+        age=np.minimum(_column(table, "Age"), OLDEST).astype(np.float32),
         sex=_column(table, "Gender").astype(np.float32),
         label=label.astype(np.int8),
         context=table.select(TIME_COLUMNS).to_numpy().astype(np.float32),

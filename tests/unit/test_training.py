@@ -93,6 +93,22 @@ def test_values_that_the_stream_keeps_from_the_model_are_not_learned_from(tmp_pa
     assert (values[:, VARIABLE_INDEX["MAP"]] == 60).all()
 
 
+def test_ages_are_read_as_the_stream_tells_them_and_nobody_is_older_than_the_oldest(
+    tmp_path: Path,
+) -> None:
+    ages = [17.0, 89.9, 90.0, 90.1, 100.0, None]
+    told = dict(zip(sorted(set(made_up(6)["patient_id"])), ages, strict=True))
+    table = made_up(6).with_columns(
+        Age=pl.col("patient_id").replace_strict(told, return_dtype=pl.Float64)
+    )
+    table.write_parquet(tmp_path / "old.parquet")
+    for path in (tmp_path / "old.parquet", write_psv(tmp_path / "psv", table)):
+        stays = read(path)
+        found = stays.age[stays.starts[:-1]]
+        wanted = np.array([17.0, 89.9, 90.0, 90.0, 90.0, np.nan], np.float32)
+        np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize(
     "fault",
     [

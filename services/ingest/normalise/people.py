@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from services.core.cohorts import OLDEST
 from services.core.errors import Reason, Refusal
 from services.core.events import Demographics, Stay
 from services.core.terminology.people import PeopleCodes
@@ -13,8 +14,6 @@ from services.ingest.normalise.findings import Moved, Person
 from services.ingest.normalise.links import Links, check_id
 from services.ingest.normalise.resources import Coverage, Encounter, Extension, Patient
 
-OLDEST: Final = 90.0
-"""Ages from here on are told as this one."""
 IMPOSSIBLE_AGE: Final = 130
 MORE_THAN_ONE: Final = "More than one"
 _US_CORE: Final = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
