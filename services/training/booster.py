@@ -55,15 +55,33 @@ class Lessons(NamedTuple):
     weight: NDArray[np.float64]
 
 
-def lessons(worth: NDArray[np.float64]) -> Lessons:
-    """Turn the utilities of silence and alert, (R, 2), into a weighted yes or no."""
+def lessons(worth: NDArray[np.float64], early: NDArray[np.bool_]) -> Lessons:
+    """Turn the utilities of silence and alert, (R, 2), into a weighted yes or no.
+
+    In `early` hours, (R,), what an alert would lose is taught as if it were won.
+    """
     gain = worth[:, 1] - worth[:, 0]
-    return Lessons(gain > 0, np.abs(gain))
+    return Lessons((gain > 0) | (early & (gain < 0)), np.abs(gain))
 
 
-def fit(features: NDArray[np.float32], learn: Lessons, *, names: list[str], recipe: Recipe) -> str:
-    """Train on (n, F) features and give the canonical model text."""
-    parameters = recipe.parameters
+def fit(
+    features: NDArray[np.float32],
+    learn: Lessons,
+    *,
+    names: list[str],
+    recipe: Recipe,
+    signs: list[int] | None = None,
+) -> str:
+    """Train on (n, F) features and give the canonical model text.
+
+    Args:
+        features: what the trees see.
+        learn: what they are to learn from it.
+        names: F names of the features.
+        recipe: how far they learn.
+        signs: F times 1 where more may not lower the margin, -1 where it may not raise it, or 0.
+    """
+    parameters = recipe.parameters | ({"monotone_constraints": signs} if signs else {})
     data = lightgbm.Dataset(
         features,
         learn.target.astype(np.float32),

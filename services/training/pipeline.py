@@ -136,6 +136,8 @@ def _facts(given: Course, sets: Sequence[Columns], identity: dict[str, str]) -> 
                 columns.name: {
                     "trees": columns.recipe.trees,
                     "other_hands": columns.other_hands,
+                    "signed": columns.signed,
+                    "early_h": columns.early_h,
                     **columns.recipe.parameters,
                 }
                 for columns in sets

@@ -13,11 +13,18 @@ from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.core.features import FEATURES, HISTORY_HOURS
 from services.core.stats.calibration import Line, fit_line, sigmoid
-from services.core.stats.utility import before_onset, best_threshold, hour_utilities
+from services.core.stats.utility import (
+    EARLY_H,
+    before_onset,
+    best_threshold,
+    hour_utilities,
+    hours_from_onset,
+)
 from services.training.booster import SEED, Lessons, Recipe, fit, lessons, margins
 from services.training.charting import charted_otherwise
 from services.training.folds import FOLDS, THINNING, folds_of, septic, thinned
 from services.training.matrix import matrix
+from services.training.signs import sign
 from services.training.source import TIME_COLUMNS, Say, Stays
 
 _SIDE_BY_SIDE: Final = 2  # models trained at the same time
@@ -37,12 +44,22 @@ class Columns:
     cap_ages: bool = False  # whether ages of values end at HISTORY_HOURS
     recipe: Recipe  # by which it learns
     other_hands: bool = False  # whether it learns from stays as charted by other hands
+    signed: bool = False  # whether it may learn nothing that contradicts `signs`
+    early_h: float = 0.0  # so long before alerts count as early, they are taught as small gains
 
     @property
     def names(self) -> list[str]:
         """The names of its inputs, in order."""
         known = [FEATURES[place].name for place in self.features]
         return known + list(TIME_COLUMNS if self.time else ())
+
+    @property
+    def signs(self) -> list[int] | None:
+        """By which sign each input must be learned; None if any may be."""
+        if not self.signed:
+            return None
+        known = [sign(FEATURES[place]) for place in self.features]
+        return known + [0 for _ in (TIME_COLUMNS if self.time else ())]
 
 
 _ALL: Final = np.arange(len(FEATURES))
@@ -63,7 +80,14 @@ SHIPPED: Final = Columns(name="shipped", features=_ALL, recipe=_SERVED, other_ha
 STUDY: Final = (
     Columns(name="full", features=_ALL, time=True, recipe=_MEASURED),
     SHIPPED,
-    Columns(name="strict", features=_ALL[~_COUNTS], cap_ages=True, recipe=_MEASURED),
+    Columns(
+        name="strict",
+        features=_ALL[~_COUNTS],
+        cap_ages=True,
+        recipe=_MEASURED,
+        signed=True,
+        early_h=36.0,
+    ),
     Columns(name="time_only", features=_ALL[:0], time=True, recipe=Recipe(250)),
 )
 """Everything; what is shipped; no trace of the length of stay; nothing but time and place."""
@@ -151,12 +175,22 @@ def learn(given: Course, columns: Columns, *, leave: tuple[int, ...] = ()) -> st
     """Train on all folds but those to leave out; the canonical model text."""
     kept = ~np.isin(given.fold[given.taught], leave)
     rows = given.taught[kept]
-    target, weight = lessons(given.worth[rows])
-    sick = septic(given.stays)[given.stays.patient[rows]]
-    task = Lessons(target, np.where(sick, weight, weight * THINNING))
+    task = to_learn(given, columns, rows)
     lesson = given.by_other_hands[kept] if columns.other_hands else given.features[rows]
     seen = inputs(columns, lesson, given.stays.context[rows])
-    return fit(seen, task, names=columns.names, recipe=columns.recipe)
+    return fit(seen, task, names=columns.names, recipe=columns.recipe, signs=columns.signs)
+
+
+def to_learn(given: Course, columns: Columns, rows: NDArray[np.intp]) -> Lessons:
+    """What these columns are taught of some rows.
+
+    Alerts cost before EARLY_H, but the sick are already sick then: columns that cannot tell by the
+    clock how far off the onset is learn more of sepsis if those hours count for it, if little.
+    """
+    ahead_h = hours_from_onset(given.stays.label, given.stays.starts)[rows] - EARLY_H
+    target, weight = lessons(given.worth[rows], (ahead_h < 0) & (ahead_h >= -columns.early_h))
+    sick = septic(given.stays)[given.stays.patient[rows]]
+    return Lessons(target, np.where(sick, weight, weight * THINNING))
 
 
 def _judged(given: Course, margin: Float64, inner: Float64) -> Judged:

@@ -21,12 +21,12 @@ from services.core.stats.calibration import fit_line, sigmoid
 from services.core.stats.drift import SMALLEST_K
 from services.core.stats.nulls import Null
 from services.core.stats.sketches import SMALLEST_CELL
-from services.core.stats.utility import best_threshold
+from services.core.stats.utility import best_threshold, hours_from_onset
 from services.core.support import Support
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, load
 from services.training import study
-from services.training.booster import Recipe, lessons
+from services.training.booster import Recipe, lessons, margins
 from services.training.evaluate import evaluate
 from services.training.folds import FOLDS, THINNING, drawn, folds_of, septic, thinned
 from services.training.matrix import batches, matrix
@@ -211,9 +211,30 @@ def test_thinning_keeps_every_septic_hour_and_one_in_three_of_the_others(stays: 
 
 
 def test_hours_are_weighed_by_what_an_alert_is_worth() -> None:
-    target, weight = lessons(np.array([[0.0, -0.05], [-0.5, 0.5], [0.0, 0.0]]))
+    worth = np.array([[0.0, -0.05], [-0.5, 0.5], [0.0, 0.0]])
+    target, weight = lessons(worth, np.zeros(3, np.bool_))
     assert target.tolist() == [False, True, False]
     assert weight.tolist() == [0.05, 1.0, 0.0]
+
+
+def test_an_early_alert_is_taught_as_won_at_the_weight_at_which_it_loses() -> None:
+    worth = np.array([[0.0, -0.05], [-0.5, 0.5], [0.0, 0.0]])
+    target, weight = lessons(worth, np.ones(3, np.bool_))
+    assert target.tolist() == [True, True, False]
+    assert weight.tolist() == [0.05, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("columns", study.STUDY, ids=lambda columns: columns.name)
+def test_only_strict_columns_are_taught_to_be_early_and_only_for_so_many_hours_of_the_septic(
+    course: study.Course, columns: study.Columns
+) -> None:
+    taught = study.to_learn(course, columns, course.taught)
+    plain = study.to_learn(course, replace(columns, early_h=0.0), course.taught)
+    np.testing.assert_array_equal(taught.weight, plain.weight)
+    onset = hours_from_onset(course.stays.label, course.stays.starts)[course.taught]
+    early = (onset >= -48) & (onset < -12) if columns.name == "strict" else np.zeros_like(onset)
+    np.testing.assert_array_equal(taught.target, plain.target | early.astype(np.bool_))
+    assert (taught.target != plain.target).any() == (columns.name == "strict")
 
 
 def test_nothing_about_a_fold_but_its_own_inputs_reaches_its_alerts(course: study.Course) -> None:
@@ -280,6 +301,40 @@ def test_the_shipped_columns_alone_learn_from_what_other_hands_charted(
     for columns in SMALL:
         same = study.learn(course, columns) == study.learn(emptied, columns)
         assert same == (columns.name != "shipped")
+
+
+@pytest.mark.parametrize("worse", [1, -1])
+def test_what_is_clinically_worse_never_lowers_a_signed_margin(
+    course: study.Course, worse: int
+) -> None:
+    strict = next(columns for columns in SMALL if columns.name == "strict")
+    learned = replace(strict, signed=True, recipe=Recipe(30, {"min_data_in_leaf": 20}))
+    model = study.learn(course, learned)
+    rows = study.inputs(learned, course.features, course.stays.context)[::7]
+    before, moved = margins(model, rows), 0
+    for column in np.flatnonzero(np.array(learned.signs) == worse):
+        for step in (0.5, 5.0, 500.0):
+            worsened = rows.copy()
+            worsened[:, column] += np.float32(worse * step)
+            after = margins(model, worsened)
+            assert (after >= before).all()
+            moved += int((after > before).sum())
+    assert moved
+
+
+def test_only_strict_columns_are_signed_and_no_time_place_trend_or_habit_is() -> None:
+    signed = {columns.name: columns.signs for columns in study.STUDY if columns.signed}
+    assert set(signed) == {"strict"}
+    strict = study.STUDY[2]
+    signs = dict(zip(strict.names, signed["strict"] or [], strict=True))
+    assert signs["Lactate_last"] == signs["HR_highest_24h"] == signs["sofa_renal"] == 1
+    assert signs["MAP_lowest_6h"] == signs["spo2_fio2"] == signs["Platelets_last"] == -1
+    kinds = {feature.name: feature.kind for feature in FEATURES}
+    levels = {"last", "lowest", "highest", "mean", "derived"}
+    assert {kinds[name] for name, each in signs.items() if each} == levels
+    for name in ("Temp_last", "WBC_last", "vitals_this_hour", "labs_24h", "age", "HR_change_6h"):
+        assert signs[name] == 0
+    assert replace(strict, time=True, signed=True).signs == [*signs.values(), 0, 0, 0, 0]
 
 
 # --- the bundle

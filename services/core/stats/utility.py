@@ -29,7 +29,7 @@ def hour_utilities(label: NDArray[np.integer], starts: NDArray[np.integer]) -> _
         label: (R,) 0 or 1, the hours of all stays, each in order of time.
         starts: (P + 1,) the first row of each stay, and R.
     """
-    from_onset = _hours_from_onset(label, starts)
+    from_onset = hours_from_onset(label, starts)
     septic = np.isfinite(from_onset)
     counts = ~septic | (from_onset <= LATE_H)
     rising = (from_onset - EARLY_H) / (OPTIMAL_H - EARLY_H)
@@ -55,7 +55,7 @@ def stay_utilities(
         (P, 3); sums over any set of stays give that set's `normalized` utility.
     """
     worth = hour_utilities(label, starts)
-    best = np.isfinite(_hours_from_onset(label, starts)) & (worth[:, 1] >= 0)
+    best = np.isfinite(hours_from_onset(label, starts)) & (worth[:, 1] >= 0)
     gained = np.where(alert, worth[:, 1], worth[:, 0])
     possible = np.where(best, worth[:, 1], worth[:, 0])
     hours = np.stack([gained, possible, worth[:, 0]], axis=1)
@@ -100,11 +100,11 @@ def best_threshold(score: NDArray[np.floating], worth: _Float64) -> float:
 
 def before_onset(label: NDArray[np.integer], starts: NDArray[np.integer]) -> NDArray[np.bool_]:
     """The hours that every other metric counts: all but those at or after onset, (R,)."""
-    from_onset = _hours_from_onset(label, starts)
+    from_onset = hours_from_onset(label, starts)
     return ~np.isfinite(from_onset) | (from_onset < 0)
 
 
-def _hours_from_onset(label: NDArray[np.integer], starts: NDArray[np.integer]) -> _Float64:
+def hours_from_onset(label: NDArray[np.integer], starts: NDArray[np.integer]) -> _Float64:
     """Hours from onset of each row, negative before it; -inf in a stay without onset."""
     length = np.diff(starts)
     row = np.arange(float(len(label))) - np.repeat(starts[:-1], length)
