@@ -74,12 +74,12 @@ def _add(
         offset=0,
     )
     try:
-        reader = Reader(message, terminology)
+        entries = Reader(message, terminology).entries()
     except Exception as refusal:  # noqa: BLE001 - a refusal of the whole, or it is counted by its type
         account.entries += 1
         account.fates["refused", getattr(refusal, "reason", type(refusal).__name__)] += 1
         return
-    for resource, entry in zip(_resources(body), reader.entries(), strict=True):
+    for resource, entry in zip(_resources(body), entries, strict=True):
         account.entries += 1
         if entry.finding is None:
             account.fates[_fate(entry.fate, entry.detail)] += 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from struct import Struct, pack
 from typing import Any, Final
 
@@ -40,16 +41,21 @@ class Assembler:
     """Makes the events of one message, in the names that leave the PHI zone."""
 
     def __init__(self, message: Message, key: bytes, terminology_version: str) -> None:
-        self._source, self._key = message.source, key
+        self._message, self._source, self._key = message, message.source, key
+        self._terminology = terminology_version
         self._subjects: dict[str, bytes] = {}
-        self._common: Mapping[str, Any] = {
+
+    @cached_property
+    def _common(self) -> Mapping[str, Any]:
+        message = self._message
+        return {
             "source": message.source,
             "received_at": message.received_at,
             "accepted_at": message.accepted_at,
             "ingest_id": message.ingest_id,
             "raw_partition": message.partition,
             "raw_offset": message.offset,
-            "terminology": terminology_version,
+            "terminology": self._terminology,
         }
 
     @property
@@ -64,25 +70,28 @@ class Assembler:
     def events(self, findings: Iterable[tuple[int, Finding]]) -> list[Vitals]:
         """Make the events of numbered findings, each where its first entry stands."""
         findings = list(findings)
-        if len(findings) == 1 and isinstance(findings[0][1], Measured):
-            return [self._measured([(findings[0][0], findings[0][1])])]  # most messages are so
-        groups: dict[Any, list[Numbered]] = {}
-        events: dict[Any, Vitals | None] = {}
+        if len(findings) == 1:
+            return [self._event(findings, {})]  # most messages are so
+        groups: dict[Any, list[tuple[int, Any]]] = {}
         notes: dict[str, list[int]] = {}
         for index, found in findings:
-            if isinstance(found, Noted):
-                notes.setdefault(found.patient, []).append(index)
-        for index, found in findings:
+            group: Any = index
             if isinstance(found, Measured):
                 group = (found.kind, found.patient, found.encounter, found.measured_at)
-                events.setdefault(group, None)
-                groups.setdefault(group, []).append((index, found))
-            elif isinstance(found, Moved):
-                events[index] = self._told(found, [index])
-            elif isinstance(found, Person):
-                # Each stands in one event, even where a message tells of the patient twice.
-                events[index] = self._told(found, [index, *notes.pop(found.patient, [])])
-        return [event or self._measured(groups[group]) for group, event in events.items()]
+            elif isinstance(found, Noted):
+                notes.setdefault(found.patient, []).append(index)
+                continue
+            groups.setdefault(group, []).append((index, found))
+        return [self._event(group, notes) for group in groups.values()]
+
+    def _event(self, group: list[tuple[int, Any]], notes: dict[str, list[int]]) -> Vitals:
+        index, first = group[0]
+        if isinstance(first, Measured):
+            return self._measured(group)
+        if isinstance(first, Moved):
+            return self._told(first, [index])
+        # Each note stands in one event, even where a message tells of the patient twice.
+        return self._told(first, [index, *notes.pop(first.patient, [])])
 
     def _told(self, found: Person | Moved, entries: Sequence[int]) -> Vitals:
         moved = found if isinstance(found, Moved) else None
@@ -90,7 +99,7 @@ class Assembler:
             kind=Kind.ENCOUNTER if moved else Kind.PATIENT,
             pseudonym=self._patient(found.patient),
             encounter=self._encounter(moved.encounter if moved else ""),
-            measured_at=self._common["received_at"],
+            measured_at=self._message.received_at,
             entries=pack(f"<{len(entries)}H", *entries),
             demographics=found.demographics if isinstance(found, Person) else None,
             stay=self._placed(moved) if moved else None,
@@ -103,65 +112,60 @@ class Assembler:
         return replace(moved.stay, unit=place_name(self._key, self._source, moved.place))
 
     def _measured(self, group: Sequence[Numbered]) -> Vitals:
-        first = group[0][1]
+        index, first = group[0]
         if len(group) == 1 and len(first.readings) == 1:
-            return self._alone(group[0][0], first, first.readings[0])
+            return self._alone(index, first, first.readings[0])
         rows = [(index, found, reading) for index, found in group for reading in found.readings]
         readings = [reading for _, _, reading in rows]
+        devices = {device: self._device(device) for device in {found.device for _, found in group}}
+        ids = [self._reading_id(found.identifier) * len(found.readings) for _, found in group]
         many = len(rows)
-        if len(group) == 1:
-            entries = _pack_entry(group[0][0]) * many
-            ids = self._reading_id(first.identifier) * many
-            versions = _pack_version(first.version) * many
-            devices = [self._device(first.device)] * many
-        else:
-            names = {found.identifier: self._reading_id(found.identifier) for _, found in group}
-            entries = pack(f"<{many}H", *[index for index, _, _ in rows])
-            ids = b"".join([names[found.identifier] for _, found, _ in rows])
-            versions = pack(f"<{many}q", *[found.version for _, found, _ in rows])
-            devices = [self._device(found.device) for _, found, _ in rows]
         return Vitals(
             kind=first.kind,
             pseudonym=self._patient(first.patient),
             encounter=self._encounter(first.encounter),
             measured_at=first.measured_at,
-            entries=entries,
+            entries=pack(f"<{many}H", *[index for index, _, _ in rows]),
             variables=bytes([reading.variable for reading in readings]),
             values=pack(f"<{many}d", *[reading.value for reading in readings]),
             flags=pack(f"<{many}H", *_flags(rows, readings)),
-            ids=ids,
-            versions=versions,
+            ids=b"".join(ids),
+            versions=pack(f"<{many}q", *[found.version for _, found, _ in rows]),
             codes=[reading.code for reading in readings],
             units=[reading.unit for reading in readings],
-            devices=devices,
+            devices=[devices[found.device] for _, found, _ in rows],
             **self._common,
         )
 
     def _alone(self, index: int, found: Measured, reading: Reading) -> Vitals:
         """Make the event of an Observation with one value, as `_measured` would, at half of it."""
-        flags = reading.flags | Flag.NO_ID if found.without_id else reading.flags
+        message, device = self._message, found.device
         return Vitals(
             kind=found.kind,
+            source=message.source,
             pseudonym=self._patient(found.patient),
             encounter=self._encounter(found.encounter),
             measured_at=found.measured_at,
+            received_at=message.received_at,
+            accepted_at=message.accepted_at,
+            ingest_id=message.ingest_id,
+            raw_partition=message.partition,
+            raw_offset=message.offset,
             entries=_pack_entry(index),
             variables=_BYTES[reading.variable],
             values=_pack_value(reading.value),
-            flags=_pack_entry(flags),
-            ids=self._reading_id(found.identifier),
+            flags=_pack_entry(reading.flags | Flag.NO_ID if found.without_id else reading.flags),
+            ids=reading_id(self._key, message.source, found.identifier),
             versions=_pack_version(found.version),
             codes=[reading.code],
             units=[reading.unit],
-            devices=[self._device(found.device)],
-            **self._common,
+            devices=[device_name(self._key, message.source, device) if device else ""],
+            terminology=self._terminology,
         )
 
     def _patient(self, identifier: str) -> bytes:
-        known = self._subjects.get(identifier)
-        if known is None:
-            known = patient_pseudonym(self._key, self._source, identifier)
-            self._subjects[identifier] = known
+        known = patient_pseudonym(self._key, self._source, identifier)
+        self._subjects[identifier] = known
         return known
 
     def _encounter(self, identifier: str) -> bytes:
@@ -181,7 +185,8 @@ def _flags(
         reading.flags | Flag.NO_ID if found.without_id else reading.flags
         for _, found, reading in rows
     ]
-    if len(readings) > 1:
+    variables = {reading.variable for reading in readings}
+    if _SYSTOLIC in variables and _DIASTOLIC in variables:
         for place in _inconsistent(readings):
             flags[place] |= Flag.INCONSISTENT
     return flags

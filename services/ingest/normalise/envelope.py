@@ -1,7 +1,8 @@
 """What the gateway says about a raw record, from the record's headers."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from services.core.errors import Reason, Refusal
@@ -20,8 +21,11 @@ _FORMS: Final = {
     "ingest_id": re.compile(rb"[0-9a-f]{32}|replay-[0-9]{1,9}-[0-9]{1,18}-[0-9a-f]{16}"),
 }
 """As the gateway writes them; no other text of a header leaves the PHI zone."""
+_END: Final = b"\n"
+_AS_WRITTEN: Final = re.compile(_END.join(b"(?:%b)" % _FORMS[name].pattern for name in REQUIRED))
+"""All of them in their order, a line each: no form has room for the end of a line."""
 
-Headers = Iterable[tuple[str, bytes | None]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 def message_of(
@@ -33,19 +37,24 @@ def message_of(
         Refusal: TOMBSTONE for a record without a body; HEADER where one that is required is
             missing, repeated, or not of the form in which the gateway writes it.
     """
-    told = _told(headers)
+    content_type, source, received_at, accepted_at, ingest_id = _told(headers)
     if body is None:
         raise Refusal(Reason.TOMBSTONE, "record")
     message = Message(
         body=body,
-        source=told["source"],
-        received_at=int(told["received_at"]),
-        accepted_at=int(told["accepted_at"]),
-        ingest_id=told["ingest_id"],
+        source=source,
+        received_at=int(received_at),
+        accepted_at=int(accepted_at),
+        ingest_id=ingest_id,
         partition=partition,
         offset=offset,
     )
-    return told["content-type"].partition(";")[0].strip().lower(), message
+    return _media_type(content_type), message
+
+
+@lru_cache(256)  # senders have a few, of bounded length
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def unnamed(body: bytes | None, timestamp_ms: int, *, partition: int, offset: int) -> Message:
@@ -62,7 +71,12 @@ def unnamed(body: bytes | None, timestamp_ms: int, *, partition: int, offset: in
     )
 
 
-def _told(headers: Headers) -> dict[str, str]:
+def _told(headers: Headers) -> list[str]:
+    """Give what the headers of REQUIRED say, in its order."""
+    if tuple([name for name, _ in headers]) == REQUIRED:
+        text = _END.join([value or _END for _, value in headers])
+        if _AS_WRITTEN.fullmatch(text):  # the gateway's; anything else is told by its name
+            return text.decode().split("\n")
     found: dict[str, str] = {}
     for name, value in headers:
         if name not in REQUIRED:
@@ -73,4 +87,4 @@ def _told(headers: Headers) -> dict[str, str]:
     for name in REQUIRED:
         if name not in found:
             raise Refusal(Reason.HEADER, name)
-    return found
+    return [found[name] for name in REQUIRED]

@@ -73,6 +73,19 @@ def _matched(reference: str) -> tuple[str, str] | None:
 _relative: Final = lru_cache(4096)(_matched)  # a ward writes about the same patients all day
 
 
+@lru_cache(4096)
+def patient_and_encounter(subject: str, encounter: str) -> tuple[str, str] | None:
+    """Give both ids as Links of a message without entries would; None where a patient is refused.
+
+    They must be short: they are remembered.
+    """
+    whose = _matched(subject)
+    where = _matched(encounter) or ("", "")
+    if whose is None or whose[0] != "Patient":
+        return None
+    return whose[1], where[1] if where[0] == "Encounter" else ""
+
+
 def _address(entry: Any) -> tuple[str, tuple[str, str]] | None:
     """Give an entry's full URL and its resource's type and id, if it has all three."""
     resource = entry.get("resource") if isinstance(entry, dict) else None

@@ -1,6 +1,7 @@
 """One message: what each of its entries says, and why the others were refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -11,13 +12,16 @@ from services.core.terminology.book import Terminology
 from services.ingest.normalise import moments, people
 from services.ingest.normalise.document import Document
 from services.ingest.normalise.findings import Finding, Measured, Message, Noted, OutOfScope
+from services.ingest.normalise.forms import Plain, plain
 from services.ingest.normalise.links import Links
 from services.ingest.normalise.observation import Scene, read_observation
+from services.ingest.normalise.plain import read_plain
 
 WHOLE: Final = -1
 """In the place of an entry's number: the whole message."""
 CLOCK_SKEW: Final = "CLOCK_SKEW"
 """Told of an entry that was read, and whose clock seems wrong."""
+_VITALS, _OUT_OF_SCOPE = Fate.VITALS, Fate.OUT_OF_SCOPE
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,27 +50,47 @@ class Reader:
         Raises:
             Refusal: the whole of it cannot be used.
         """
-        self._document = Document(message.body)
-        self._links = Links(self._document.entries)
         self._message, self._terminology = message, terminology
         self.refused: list[Refused] = []
+        self._plain: Sequence[Plain | None] = plain(message.body) or self._nothing_plain()
+
+    def _nothing_plain(self) -> Sequence[None]:
+        return [None] * len(self._document.resources)
+
+    @cached_property
+    def _document(self) -> Document:
+        """All of the message, strictly parsed; not needed where all of it is plain and usual."""
+        return Document(self._message.body)
+
+    @cached_property
+    def _links(self) -> Links:
+        return Links(self._document.entries)
 
     def entries(self) -> list[Entry]:
-        """Read every entry, in order; whatever is wrong with one leaves the others alone."""
-        return [self._entry(i, content) for i, content in enumerate(self._document.resources)]
+        """Read every entry, in order; whatever is wrong with one leaves the others alone.
 
-    def _entry(self, index: int, content: Any) -> Entry:
+        Raises:
+            Refusal: the whole of it cannot be used.
+        """
+        return [self._at_a_glance(i, seen) for i, seen in enumerate(self._plain)]
+
+    def _at_a_glance(self, index: int, seen: Plain | None) -> Entry:
         try:
-            self._document.check(index)
-            finding = self._finding(index, content)
+            finding = seen and read_plain(seen, self._terminology, self._message.received_at)
+        except Exception:  # noqa: BLE001 - the careful look says what it is
+            finding = None
+        return _told(finding) if finding else self._entry(index)
+
+    def _entry(self, index: int) -> Entry:
+        document = self._document
+        content = document.resources[index]
+        try:
+            document.check(index)
+            return _told(self._finding(index, content))
         except Refusal as refusal:
             return self._refuse(index, refusal.reason, f"{_type(content)}.{refusal.place}")
         except Exception as error:  # noqa: BLE001 - whatever one entry provokes, the next goes on
             return self._refuse(index, Reason.UNEXPECTED, type(error).__name__)
-        if isinstance(finding, OutOfScope):
-            return Entry(Fate.OUT_OF_SCOPE, finding.detail)
-        skewed = isinstance(finding, Measured) and finding.skewed
-        return Entry(Fate.VITALS, CLOCK_SKEW if skewed else "", finding)
 
     def _refuse(self, index: int, reason: Reason, place: str) -> Entry:
         payload = self._document.original(index)
@@ -143,6 +167,13 @@ class Reader:
         if not known or kind == "Bundle":
             raise Refusal(Reason.FHIR_TYPE, "resourceType")
         return OutOfScope(kind)
+
+
+def _told(finding: Finding) -> Entry:
+    if isinstance(finding, OutOfScope):
+        return Entry(_OUT_OF_SCOPE, finding.detail)
+    skewed = isinstance(finding, Measured) and finding.skewed
+    return Entry(_VITALS, CLOCK_SKEW if skewed else "", finding)
 
 
 def read_tick(message: Message) -> int:

@@ -86,21 +86,19 @@ def _measured(
         without_id=seen.id is None,
         version=version_of(seen.meta),
         device=resources.target(seen.device) or "",
-        skewed=_is_skewed(seen, measured_at, readings, scene.received_at),
+        skewed=is_skewed(seen.issued, measured_at, readings, scene.received_at),
         readings=readings,
     )
 
 
-def _is_skewed(
-    seen: Observation, measured_at: int, readings: list[Reading], received_at: int
-) -> bool:
+def is_skewed(issued: object, measured_at: int, readings: list[Reading], received_at: int) -> bool:
     """Say whether a clock seems wrong: issued before measured, or a vital sign an hour late."""
     if received_at - measured_at >= LATE_US and readings[0].variable < len(VITALS):
         return True
-    if not isinstance(seen.issued, str):
+    if not isinstance(issued, str):
         return False
     try:
-        return moments.instant(seen.issued) < measured_at
+        return moments.instant(issued) < measured_at
     except ValueError:
         return False  # it is not read: what is wrong with it is nobody's harm
 
@@ -133,13 +131,19 @@ def _concept(
     known = scene.terminology.known(key)
     if known is not None:
         return known
-    named = [scene.terminology.loinc_of(c.system, c.code) for c in seen.code.coding]
-    codes = [code for code in named if code]
-    filed = [c.code for category in categories for c in category.coding if c.code]
-    found = scene.terminology.concept(codes, filed)
+    found = meaning(seen.code, categories, scene.terminology)
     if found.variable != NOT_OURS and _is_short(key):
         scene.terminology.remember(key, found)
     return found
+
+
+def meaning(
+    code: resources.Concept, categories: tuple[resources.Concept, ...], terminology: Terminology
+) -> Concept:
+    """Say what the codings of a code mean in these categories; raises as `Terminology.concept`."""
+    named = [terminology.loinc_of(c.system, c.code) for c in code.coding]
+    filed = [c.code for category in categories for c in category.coding if c.code]
+    return terminology.concept([name for name in named if name], filed)
 
 
 def _is_short(key: tuple[resources.Concept, tuple[resources.Concept, ...]]) -> bool:
