@@ -11,7 +11,7 @@ from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.findings import Message
 from services.ingest.normalise.message import Entry, Reader, Refused
 from services.ingest.normalise.moments import instant
-from services.ingest.pipeline import Ingest, OnReceipt
+from services.ingest.pipeline import Ingest, OnReceipts
 from services.runtime.codec import Codec
 from services.runtime.ports import Record
 from services.runtime.vault import Vault
@@ -162,12 +162,12 @@ def tick(time: str, *, offset: int = 0) -> Record:
     return record(content, offset=offset, media_type="application/vnd.vigil.tick+json")
 
 
-def ingest(on_receipt: OnReceipt = lambda _: None) -> Ingest:
+def ingest(on_receipts: OnReceipts = lambda _: None) -> Ingest:
     return Ingest(
         terminology=terminology(),
         pseudonym_key=PSEUDONYM_KEY,
         vault=vault,
         codec=codec(),
         partitions=PARTITIONS,
-        on_receipt=on_receipt,
+        on_receipts=on_receipts,
     )

@@ -3,10 +3,11 @@
 import gc
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 from services.core.events import Fate, Receipt
 from services.ingest.normalise.message import CLOCK_SKEW
-from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipt
+from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipts
 from services.ingest.refusals import Refusals
 from services.ingest.settings import IngestSettings
 from services.ingest.tables import read_terminology
@@ -39,7 +40,7 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
     terminology = read_terminology(settings.schemas / "terminology", settings.site_terminology)
     codec = Codec(settings.schemas)
     partitions = len(admin.partitions_of(options, [VITALS]))
-    on_receipt = counting(metrics)
+    on_receipts = counting(metrics)
     gc.freeze()  # what was read stays: collecting garbage need not look through it again
     return lambda _: Ingest(
         terminology=terminology,
@@ -47,11 +48,11 @@ def tasks(settings: IngestSettings, options: Options, metrics: Metrics) -> MakeT
         vault=keys.vault,
         codec=codec,
         partitions=partitions,
-        on_receipt=on_receipt,
+        on_receipts=on_receipts,
     )
 
 
-def counting(metrics: Metrics) -> OnReceipt:
+def counting(metrics: Metrics) -> OnReceipts:
     """Count entries by fate, dead letters by reason, and refusals among the latest messages."""
     refusals = Refusals()
     lately, in_a_row = (
@@ -64,15 +65,18 @@ def counting(metrics: Metrics) -> OnReceipt:
     fates = {fate: metrics.counter("entries_total", outcome=fate) for fate in Fate}
     skewed = metrics.counter("skewed_entries_total")
 
-    def count(receipt: Receipt) -> None:
-        refusals.note(receipt)
-        for fate, number in Counter([entry.fate for entry in receipt.entries]).items():
+    def count(receipts: Sequence[Receipt]) -> None:
+        for receipt in receipts:
+            refusals.note(receipt)
+        entries = [entry for receipt in receipts for entry in receipt.entries]
+        for fate, number in Counter([entry.fate for entry in entries]).items():
             fates[fate].inc(number)
-        for entry in receipt.entries:
-            if entry.detail and entry.fate is Fate.DEAD:
-                metrics.counter("dead_letters_total", reason=entry.detail).inc()
-            elif entry.detail == CLOCK_SKEW:
-                skewed.inc()
+        details = Counter([(entry.fate, entry.detail) for entry in entries if entry.detail])
+        for (fate, detail), number in details.items():
+            if fate is Fate.DEAD:
+                metrics.counter("dead_letters_total", reason=detail).inc(number)
+            elif detail == CLOCK_SKEW:
+                skewed.inc(number)
 
     return count
 

@@ -37,8 +37,9 @@ IDENTITY: Final = "identity.v1"
 PATIENTS: Final = "patients.v1"
 DEAD_LETTERS: Final = "dlq.v1"
 _REMEMBERED: Final = 8192
+_OBSERVATION: Final = Kind.OBSERVATION
 
-OnReceipt = Callable[[Receipt], None]
+OnReceipts = Callable[[Sequence[Receipt]], None]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +67,7 @@ class Ingest(Stateless):
         vault: Callable[[], Vault],
         codec: Codec,
         partitions: int,
-        on_receipt: OnReceipt,
+        on_receipts: OnReceipts,
     ) -> None:
         """Make the task of one partition.
 
@@ -76,12 +77,12 @@ class Ingest(Stateless):
             vault: gives what seals dead letters and identities; asked once per batch.
             codec: encodes events.
             partitions: how many partitions patient-keyed topics have.
-            on_receipt: hears about each record; must not raise.
+            on_receipts: hears of each batch what became of its records; must not raise.
         """
         self._terminology, self._key = terminology, pseudonym_key
         self._keys, self._codec, self._wire = vault, codec, Wire(codec)
         self._vault = vault()
-        self._partitions, self._on_receipt = partitions, on_receipt
+        self._partitions, self._on_receipts = partitions, on_receipts
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
         self._identity = lru_cache(_REMEMBERED)(self._sealed_identity)
@@ -89,9 +90,16 @@ class Ingest(Stateless):
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records into outputs; one that cannot be used becomes a dead letter."""
         self._vault = self._keys()
-        return [output for record in records for output in self._handle(record)]
+        outputs: list[Output] = []
+        receipts: list[Receipt] = []
+        for record in records:
+            found, receipt = self._handle(record)
+            outputs += found
+            receipts.append(receipt)
+        self._on_receipts(receipts)
+        return outputs
 
-    def _handle(self, record: Record) -> list[Output]:
+    def _handle(self, record: Record) -> tuple[list[Output], Receipt]:
         at = {"partition": record.partition, "offset": record.offset}
         message = unnamed(record.value, record.timestamp_ms, **at)
         try:
@@ -125,13 +133,22 @@ class Ingest(Stateless):
             subjects=list(assembler.subjects.items()),
         )
 
-    def _outputs(self, record: Record, message: Message, result: Result) -> list[Output]:
+    def _outputs(
+        self, record: Record, message: Message, result: Result
+    ) -> tuple[list[Output], Receipt]:
         """Encode a result, in an order that does not depend on anything else."""
-        outputs = [output for event in result.events for output in self._event(event)]
-        epoch = self._vault.epoch_at(message.accepted_at)
-        subjects = result.subjects
-        outputs += [self._identity(message.source, *subject, epoch) for subject in subjects]
-        outputs += [self._dead_letter(record, message, refused) for refused in result.refused]
+        outputs: list[Output] = []
+        for event in result.events:
+            outputs += self._event(event)
+        if result.subjects:
+            epoch = self._vault.epoch_at(message.accepted_at)
+            for subject, pseudonym in result.subjects:
+                outputs.append(self._identity(message.source, subject, pseudonym, epoch))
+        digest = hashlib.sha256(message.body).digest()
+        for refused in result.refused:
+            whole = refused.payload is message.body
+            part = digest if whole else hashlib.sha256(refused.payload).digest()
+            outputs.append(self._dead_letter(record, message, refused, part))
         receipt = Receipt(
             ingest_id=message.ingest_id,
             source=message.source,
@@ -140,15 +157,16 @@ class Ingest(Stateless):
             received_at=message.received_at,
             accepted_at=message.accepted_at,
             length=len(message.body),
-            sha256=hashlib.sha256(message.body).digest(),
+            sha256=digest,
             entries=list(result.entries),
         )
         outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._wire.receipt(receipt)))
-        self._on_receipt(receipt)
-        return outputs
+        return outputs, receipt
 
     def _event(self, event: Vitals) -> list[Output]:
         value = self._wire.vitals(event)
+        if event.kind is _OBSERVATION:  # nearly all
+            return [Output(VITALS, event.pseudonym, value, self._partition(event.pseudonym))]
         if event.kind is Kind.TICK:
             key = event.source.encode()
             return [Output(VITALS, key, value, p) for p in range(self._partitions)]
@@ -188,8 +206,9 @@ class Ingest(Stateless):
             IDENTITY, pseudonym, self._codec.encode(identity), self._partition(pseudonym)
         )
 
-    def _dead_letter(self, record: Record, message: Message, refused: Refused) -> Output:
-        digest = hashlib.sha256(refused.payload).digest()
+    def _dead_letter(
+        self, record: Record, message: Message, refused: Refused, digest: bytes
+    ) -> Output:
         kept = len(refused.payload) <= MAX_BYTES
         epoch = self._vault.epoch_at(message.accepted_at)
         letter = DeadLetter(

@@ -15,6 +15,7 @@ TOO_LONG: Final = 100
 """So many refused messages one after the other are an alarm."""
 SOURCES: Final = 1_000
 """No more sources are told apart; the first to be heard are."""
+_TICK, _DEAD = Fate.TICK, Fate.DEAD
 
 
 class _Heard:
@@ -54,14 +55,17 @@ class Refusals:
 
     def note(self, receipt: Receipt) -> None:
         """Take one receipt into account."""
-        if any(entry.fate is Fate.TICK for entry in receipt.entries):
-            return
+        refused = False
+        for entry in receipt.entries:
+            if entry.fate is _TICK:
+                return
+            refused = refused or entry.fate is _DEAD
         heard = self._sources.get(receipt.source)
         if heard is None:
             if len(self._sources) == SOURCES:
                 return
             heard = self._sources.setdefault(receipt.source, _Heard())
-        heard.note(refused=any(entry.fate is Fate.DEAD for entry in receipt.entries))
+        heard.note(refused=refused)
 
     def worst(self) -> Worst:
         """Say how bad it is with the worst source."""

@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     heard: list[Receipt] = []
-    task, fates, wrong = builders.ingest(heard.append), Counter[str](), list[bytes]()
+    task, fates, wrong = builders.ingest(heard.extend), Counter[str](), list[bytes]()
     began, before = time.process_time(), peak()
     damaged = mutants(corpus(), random.Random(given.seed))  # noqa: S311 - no secret
     for number, body in enumerate(itertools.islice(damaged, given.inputs)):

@@ -282,7 +282,7 @@ def test_every_record_has_one_receipt_that_names_every_entry_once() -> None:
     heard: list[Receipt] = []
     contents = [case.content for case in REFUSED] + [case.content for case in ACCEPTED]
     records = [record(content, offset=offset) for offset, content in enumerate(contents)]
-    outputs = list(ingest(heard.append).handle(records))
+    outputs = list(ingest(heard.extend).handle(records))
     written = receipts(outputs)
     assert written == heard
     assert [receipt.raw_offset for receipt in written] == list(range(len(records)))

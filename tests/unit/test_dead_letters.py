@@ -134,7 +134,7 @@ def test_an_unexpected_exception_is_a_dead_letter_with_its_type_and_no_text() ->
         vault=vault,
         codec=codec(),
         partitions=4,
-        on_receipt=lambda _: None,
+        on_receipts=lambda _: None,
     )
     outputs = list(broken.handle([record(bundle(observation(), observation()))]))
     found = letters(outputs)
@@ -267,7 +267,7 @@ def site(tmp_path: Path) -> Ingest:
         vault=vault,
         codec=codec(),
         partitions=PARTITIONS,
-        on_receipt=lambda _: None,
+        on_receipts=lambda _: None,
     )
 
 

@@ -21,7 +21,7 @@ BODIES = corpus()
 @pytest.mark.parametrize("seed", range(SHARES))
 def test_no_damage_leaves_the_handler_as_an_exception(seed: int) -> None:
     heard: list[Receipt] = []
-    task = builders.ingest(heard.append)
+    task = builders.ingest(heard.extend)
     damaged = mutants(BODIES, random.Random(seed))  # noqa: S311 - no secret
     for number, body in enumerate(itertools.islice(damaged, INPUTS // SHARES)):
         task.handle([builders.record(body, offset=number)])
