@@ -29,8 +29,9 @@ from services.cli import dlq
 from services.cli.diagnosis import diagnose
 from services.cli.letters import Fate as Met
 from services.cli.letters import Wish, again_as, fate, handed_in, order
-from services.core.errors import CommandError, ExitCode, Reason
+from services.core.errors import CommandError, ExitCode, Reason, Refusal
 from services.core.events import DeadLetter, Fate, Receipt, Vitals
+from services.ingest.normalise.envelope import message_of
 from services.ingest.pipeline import Ingest
 from services.ingest.tables import read_terminology
 from services.ingest.wire import Wire
@@ -97,6 +98,24 @@ def test_a_header_that_comes_twice_is_refused_and_unknown_ones_do_not_matter() -
     assert letter_of(with_headers((*GOOD_HEADERS, GOOD_HEADERS[1]))).place == "source"
     many = (*GOOD_HEADERS, *[(f"x-{i}", b"\xff") for i in range(100)])
     assert letters(list(ingest().handle([with_headers(many)]))) == []
+
+
+ODD = st.sampled_from(
+    [None, b"", b"1", b"west", b"west\n1", b"\n", b"0" * 32, b"application/json"]
+)
+
+
+@given(odd=st.dictionaries(st.sampled_from([name for name, _ in GOOD_HEADERS]), ODD))
+def test_headers_say_the_same_in_any_order(odd: dict[str, bytes | None]) -> None:
+    headers = tuple((name, odd.get(name, value)) for name, value in GOOD_HEADERS)
+
+    def told(given: Headers) -> object:
+        try:
+            return message_of(given, b"{}", partition=0, offset=0)
+        except Refusal as refusal:
+            return refusal.reason
+
+    assert told(headers) == told(headers[::-1])
 
 
 def test_a_record_without_a_value_is_a_tombstone() -> None:
