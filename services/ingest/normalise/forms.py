@@ -151,8 +151,10 @@ def plain(body: bytes) -> list[Plain] | None:
     """
     if len(body) > strict.MAX_BYTES:
         return None
+    if body.find(b'"Bundle"') >= 0:
+        bundle = strict.faithful(body, _bundle)
+        return [entry.resource for entry in bundle.entry] if bundle else None
+    if body.find(b'"effectiveDateTime"') < 0:  # a decoder would find out later
+        return None
     alone = strict.faithful(body, _observation)
-    if alone is not None:
-        return [alone]
-    bundle = strict.faithful(body, _bundle)
-    return [entry.resource for entry in bundle.entry] if bundle else None
+    return [alone] if alone else None
