@@ -4,6 +4,8 @@ BIN := .venv/bin
 NAME ?= scoring
 ARGS ?=
 WORKERS ?= 2
+# What Python compiles is kept in __pycache__: without it every process that a test starts compiles Vigil anew.
+unexport PYTHONDONTWRITEBYTECODE
 SERVICES := gateway ingest scoring audit monitoring report
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	--no-header --build-deps-for editable --allow-unsafe --strip-extras

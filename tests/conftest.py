@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import hypothesis
 import pytest
+from learned import learned
 
 from services.local import jars
 from services.local.home import REPO, here
@@ -85,13 +86,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def jar_cache() -> Path:
+def jar_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cache in which every jar of the lock lies."""
     cache = here().cache
     try:
         jars.class_path(cache, jars=jars.locked())
     except jars.Offline as error:
         pytest.skip(reason=f"no Kafka: {error.what}")
+    known = learned(cache, tmp_path_factory.mktemp("learning"))
+    os.environ["JDK_JAVA_OPTIONS"] += f" -XX:AOTCache={known}"
     return cache
 
 
@@ -102,7 +105,7 @@ def kafka(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     try:
         yield node.start().bootstrap
     finally:
-        node.stop()
+        node.kill()  # nothing of it is kept
 
 
 @pytest.fixture
@@ -116,7 +119,7 @@ def broker(jar_cache: Path, tmp_path: Path) -> Iterator[Callable[[], Broker]]:
 
     yield start
     for node in nodes:
-        node.stop()
+        node.kill()
 
 
 @pytest.fixture(scope="session")

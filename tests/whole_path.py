@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from services.local.kafka import Broker
 from services.local.launch import life, lives
 from services.local.ports import free_port
 from services.local.stack import Stack
+from services.runtime.clickhouse import ClickHouse
 from services.runtime.codec import Codec
 from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.reader import ends, scan, stable_ends
@@ -35,6 +37,8 @@ from services.runtime.ports import Output, Record, Task
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring.__main__ import tasks as scoring_tasks
+from services.scoring.horizon import KEY as HORIZON
+from services.scoring.outputs import CHANGELOG
 from services.scoring.settings import ScoringSettings
 from services.simulator.delivery import Pace, Sent
 from services.simulator.feeder import feed
@@ -77,9 +81,19 @@ class WholePath:
         # A feed that outlives its test would fall upon the next one.
         self.enough.set()
         with contextlib.suppress(AttributeError):
+            self._kill_all()
             self.stack.down()
-        self.broker.stop()
+        self.broker.kill()
         shutil.rmtree(self.folder)
+
+    def _kill_all(self) -> None:
+        """Nothing of it is kept, and what ends in order takes its seconds."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.home.run / "supervisor.pid").read_text()), signal.SIGKILL)
+        for lock in self.home.run.glob("*.lock"):
+            if lives(self.home.run, lock.stem):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid(lock.stem), signal.SIGKILL)
 
     def port(self, service: str) -> int:
         return remembered_ports(self.home)[service]
@@ -188,9 +202,18 @@ class WholePath:
             code, answer = self.vigil("ledger", "reconcile")
         return answer
 
-    def sql(self, query: str) -> list[dict[str, Any]]:
-        _, answer = self.vigil("sql", query)
-        return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the store, and give the rows of the answer."""
+        store = ClickHouse(self.environ["CLICKHOUSE_URL"])
+        columns = store.query(query)
+        store.close()
+        return list(zip(*columns.values(), strict=True))
+
+    def raw(self, table: str) -> bytes:
+        """Give all that a table holds, each text as its bytes."""
+        query = f"SELECT * FROM {table} FORMAT RowBinary".encode()
+        with urllib.request.urlopen(self.environ["CLICKHOUSE_URL"], query) as answer:  # noqa: S310 - our own
+            return bytes(answer.read())
 
     # What an undisturbed run over the same logs gives.
 
@@ -204,7 +227,16 @@ class WholePath:
         make = scoring_tasks(
             self._settings(ScoringSettings), self.options, self._metrics("scoring")
         )
-        outputs = list(self._run(make, "vitals.v1"))
+        # What was held because a life came back late is a matter of when it came.
+        changelog = self.records([CHANGELOG])
+        horizons = {r.partition: r.value for r in changelog if r.key == HORIZON}
+
+        def late(partition: int) -> Task:
+            task = make(partition)
+            task.load(HORIZON, horizons.get(partition))
+            return task
+
+        outputs = list(self._run(late, "vitals.v1"))
         return self.exploded((o.topic, o.partition or 0, o.value or b"") for o in outputs)
 
     def exploded(self, messages: Iterable[tuple[str, int, bytes]]) -> dict[str, list[Any]]:

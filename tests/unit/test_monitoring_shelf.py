@@ -11,7 +11,6 @@ from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 
-REFERENCE = baseline()
 OPENED = Signal(
     signal_id="drift-HR-all-1",
     step=SignalStep.OPENED,
@@ -55,17 +54,17 @@ def open_signals(metrics: Metrics) -> list[str]:
 
 
 def test_a_baseline_is_in_force_from_when_it_takes_effect(shelf: Shelf, metrics: Metrics) -> None:
-    shelf.change(record(put_into_use(REFERENCE, START)))
+    shelf.change(record(put_into_use(baseline(), START)))
     assert shelf.at(START - 1) is None
-    assert shelf.at(START) == REFERENCE
+    assert shelf.at(START) == baseline()
     assert counted(metrics, "taken")
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        msgspec.structs.replace(put_into_use(REFERENCE), after="00"),
-        msgspec.structs.replace(put_into_use(REFERENCE), content=b"{}"),
+        msgspec.structs.replace(put_into_use(baseline()), after="00"),
+        msgspec.structs.replace(put_into_use(baseline()), content=b"{}"),
         None,
     ],
     ids=["another digest", "no baseline", "a tombstone"],
@@ -73,14 +72,14 @@ def test_a_baseline_is_in_force_from_when_it_takes_effect(shelf: Shelf, metrics:
 def test_an_unusable_baseline_leaves_the_old_one_in_force(
     shelf: Shelf, metrics: Metrics, broken: msgspec.Struct | None
 ) -> None:
-    shelf.change(record(put_into_use(REFERENCE)))
+    shelf.change(record(put_into_use(baseline())))
     shelf.change(record(broken))
-    assert shelf.at(START) == REFERENCE
+    assert shelf.at(START) == baseline()
     assert counted(metrics, "refused")
 
 
 def test_a_change_of_another_kind_changes_no_baseline(shelf: Shelf, metrics: Metrics) -> None:
-    shelf.change(record(msgspec.structs.replace(put_into_use(REFERENCE), kind="policy")))
+    shelf.change(record(msgspec.structs.replace(put_into_use(baseline()), kind="policy")))
     assert shelf.at(START) is None
     assert not counted(metrics, "refused")
 

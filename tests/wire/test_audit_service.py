@@ -66,7 +66,7 @@ def cluster(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             )
         yield bootstrap
     finally:
-        node.stop()
+        node.kill()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def hurt(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         sys.stderr.write(f"killed under {siege.feed.rate:.0f} events/s\n")
         yield Hurt(verdict, service.killed - 1, ground)
     finally:
-        broker.stop()
+        broker.kill()
 
 
 def test_each_eligible_offset_has_one_prediction(hurt: Hurt) -> None:

@@ -108,7 +108,7 @@ def running(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     finally:
         process.kill()
         process.wait()
-        node.stop()
+        node.kill()
 
 
 def vigil(running: Running, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -122,7 +122,7 @@ def changed(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         (folder / "ports.json").write_text(json.dumps({"scoring": port}))
         yield exercised(ground, digests)
     finally:
-        broker.stop()
+        broker.kill()
 
 
 def exercised(ground: Ground, digests: dict[str, str]) -> Changed:

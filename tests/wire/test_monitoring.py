@@ -33,8 +33,6 @@ pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 PARTITIONS = 4
 DAYS = 4.5
-REFERENCE = baseline()
-BROKEN = msgspec.structs.replace(put_into_use(REFERENCE), after="00")
 
 
 class Watched:
@@ -93,7 +91,7 @@ class Watched:
 
     def recomputed(self) -> list[Measurement]:
         """What the pure tasks say of the committed log."""
-        watched = families(Baselines([(START, REFERENCE)]).at)
+        watched = families(Baselines([(START, baseline())]).at)
         log = [*self.read(PREDICTIONS), *self.read(LABELLED)]
         said = live(watched, PARTITIONS, log, seed=1)
         return [codec().decode(o.value or b"", Measurement) for o in said if o.topic == METRICS]
@@ -157,7 +155,8 @@ def test_what_is_stated_through_deaths_is_what_the_pure_tasks_state(
 ) -> None:
     outputs, port = hospital(), free_port()
     third = len(outputs) // 3
-    changes = [put_into_use(REFERENCE), BROKEN]
+    used = put_into_use(baseline())
+    changes = [used, msgspec.structs.replace(used, after="00")]
     watched.send([Output("changes.v1", b"baseline", codec().encode(c), 0) for c in changes])
     undisturbed = watched.start(port)
     watched.send(outputs[:third])
@@ -188,7 +187,7 @@ def test_what_is_stated_while_a_second_worker_comes_and_goes_is_what_the_pure_ta
 ) -> None:
     outputs, port = hospital(), free_port()
     third = len(outputs) // 3
-    change = codec().encode(put_into_use(REFERENCE))
+    change = codec().encode(put_into_use(baseline()))
     watched.send([Output("changes.v1", b"baseline", change, 0)])
     watched.start(port)
     watched.send(outputs[: 2 * third])
