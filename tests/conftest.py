@@ -1,12 +1,13 @@
 """The real Kafka and the real ClickHouse engine for tests, started when first asked for."""
 
+import gc
 import os
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,17 @@ hypothesis.settings.register_profile("vigil", deadline=None)
 hypothesis.settings.load_profile("vigil")
 # A test's broker lives for seconds: what the JVM's second compiler would win comes too late.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among modules, neither while they are imported nor later: they stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -46,6 +46,13 @@ from services.simulator.messages import Message
 
 INGESTED = ["vitals.v1", "receipts.v1", "identity.v1", "patients.v1", "dlq.v1"]
 PATIENCE_S = 120.0
+ONE_AFTER_THE_OTHER = """
+import contextlib, json, sys
+from services.cli.main import app
+for words in json.loads(sys.argv[1]):
+    with contextlib.suppress(SystemExit):
+        app(words, prog_name="vigil")
+"""
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
@@ -185,8 +192,15 @@ class WholePath:
 
     def said(self, *words: str) -> bytes:
         """Run a command as people do, and give all that it says."""
+        return self._output("-m", "services.cli.main", *words)
+
+    def said_of_each(self, *commands: tuple[str, ...]) -> bytes:
+        """Run commands one after the other in one process, and give all that they say."""
+        return self._output("-c", ONE_AFTER_THE_OTHER, json.dumps(commands))
+
+    def _output(self, *arguments: str) -> bytes:
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli.main", *words],
+            [sys.executable, *arguments],
             env=dict(self.environ),
             capture_output=True,
             check=False,

@@ -128,14 +128,15 @@ class Stack:
 
     def _start_stores(self, env: Mapping[str, str]) -> None:
         here = [program.name for program in self.programs]
+        if "clickhouse" in here:  # first: it starts while Kafka's storage is formatted
+            self.tell("starting ClickHouse")
+            self._supervisor.start("clickhouse")
         if "kafka" in here:
             self.tell("starting Kafka (the first time, its jars are fetched)")
             port, remote = _port(env["KAFKA_BOOTSTRAP_SERVERS"]), self.given.get(kafka.SOURCE)
             kafka.prepare(self.home.kafka, port, cache=self.home.cache, remote=remote)
             self._supervisor.start("kafka")
         if "clickhouse" in here:
-            self.tell("starting ClickHouse")
-            self._supervisor.start("clickhouse")
             self._await_clickhouse(env["CLICKHOUSE_URL"])
         if "kafka" in here:
             log = self.home.logs / "kafka.log"

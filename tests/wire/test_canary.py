@@ -176,7 +176,9 @@ def commands(path: Searched) -> list[bytes]:
     strange.unlink()
     letters = path.vigil("dlq", "list")[1]["letters"]
     reasons = {letter["reason"]: letter["letter"] for letter in letters}
-    return told + [path.said("dlq", "show", letter) for letter in reasons.values()]
+    shown = path.said_of_each(*(("dlq", "show", letter) for letter in reasons.values()))
+    assert all(reason.encode() in shown for reason in reasons)
+    return [*told, shown]
 
 
 def search(path: Searched) -> None:
