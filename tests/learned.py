@@ -30,7 +30,8 @@ def learned(cache: Path, folder: Path) -> Path:
 
 
 def _edition(found: Sequence[Path]) -> str:
-    told = [f"{file} {file.stat().st_mtime_ns}\n" for file in (JAVA, *found)]
+    files = [file.resolve() for file in (JAVA, *found)]
+    told = [f"{file} {file.stat().st_mtime_ns}\n" for file in files]
     return hashlib.sha256("".join(told).encode()).hexdigest()[:16]
 
 
