@@ -168,14 +168,19 @@ def any_of(strings: set[bytes], text: bytes) -> bool:
     starts = {s[:WINDOW] for s in strings}
     assert min(map(len, starts)) == WINDOW
     wanted = np.array(sorted(int.from_bytes(s, "little") for s in starts), np.uint64)
+    opening = np.zeros((256, 256), bool)
+    for first, second, *_ in starts:
+        opening[first, second] = True
     for begin in range(0, len(text), CHUNK):
         part = np.frombuffer(text[begin : begin + CHUNK + WINDOW], np.uint8)
         if len(part) < WINDOW:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(part, WINDOW)
-        numbers = np.ascontiguousarray(windows).view("<u8")[:, 0]
+        # Few places of a text begin with two bytes with which one of the strings begins.
+        likely = np.flatnonzero(opening[windows[:, 0], windows[:, 1]])
+        numbers = np.ascontiguousarray(windows[likely]).view("<u8")[:, 0]
         places = np.searchsorted(wanted, numbers).clip(max=len(wanted) - 1)
-        for at in np.flatnonzero(wanted[places] == numbers):
+        for at in likely[wanted[places] == numbers]:
             start = begin + int(at)
             if any(text.startswith(s, start) for s in strings):
                 return True
