@@ -27,6 +27,16 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """By metric of `services.core.measures`."""
 
+MATTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "version_conflict": "One version with two values",
+        "patient_merge": "Patients merged at the source",
+        "subscription_gap": "Subscription lacks events",
+        "subscription_silent": "Subscription is silent",
+    }
+)
+"""By matter of `services.core.notices`."""
+
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "suppressed": "fewer than 11 patients: not shown",

@@ -531,6 +531,15 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     runbook: str
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a service saw of a source, or the source's time."""
+
+    kind: str  # a word of core.notices
+    source: str
+    at: int  # event-world time
+    count: int = 1  # how often it happened; of what lasts, how many stand so now
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something people changed: who asked, who approved, since when, and what was before."""
 

@@ -31,7 +31,7 @@ from services.core.vitals import VARIABLE_INDEX, VITALS
 from services.monitoring.counting import CountTask
 from services.monitoring.detectors import adwin
 from services.monitoring.judging import JudgeTask
-from services.monitoring.outputs import SIGNALS
+from services.runtime.envelope import SIGNALS
 from services.runtime.ports import Record
 from services.simulator.messages import START
 from services.simulator.scenario import Strike, load_scenario

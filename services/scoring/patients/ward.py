@@ -9,7 +9,15 @@ import numpy.typing as npt
 
 from services.core.errors import Refusal
 from services.core.events import Cause, Disposition, Kind, Stay, Vitals
-from services.scoring.patients.history import FULL, SILENCE, STRANGE, History, Measurements, follow
+from services.scoring.patients.history import (
+    DID,
+    FULL,
+    SILENCE,
+    STRANGE,
+    History,
+    Measurements,
+    follow,
+)
 from services.scoring.patients.message import KIND, ODD, READINGS, Messages
 from services.scoring.patients.patient import OPEN, Patient, synthetic_encounter
 from services.scoring.patients.readings import (
@@ -59,12 +67,18 @@ Floats = npt.NDArray[np.float32]
 
 
 class Ward:
-    """Patients by pseudonym, with their slots."""
+    """Patients by pseudonym, with their slots.
+
+    `conflicts` are the places, among the messages that `follow` took last, of those with a reading
+    whose version came before with another value.
+    """
 
     def __init__(self) -> None:
+        self.conflicts: list[int] = []
         self.slots = Slots()
         self.patients: dict[bytes, Patient] = {}
         self._changed: dict[bytes, None] = {}
+        self._did = 0  # of the measurement that `apply` took last
 
     def load(self, pseudonym: bytes, row: bytes | None) -> int:
         """Take a whole row; None deletes the patient. Gives the number that the row includes."""
@@ -109,7 +123,7 @@ class Ward:
             rows: (M, len(FEATURES)) float32: features of those that are SCORED are written into
                 its rows, in order; none are where M is 0, else M is enough.
         """
-        slots, done = self._slots_of(messages), np.empty((len(messages), 4), np.int64)
+        slots, done = self._slots_of(messages), np.zeros((len(messages), 4), np.int64)
         told, start, taken = np.frombuffer(messages.told, np.uint8), 0, 0
         these = Measurements(told, messages.fields, slots, done)
         while start < len(messages):
@@ -119,10 +133,13 @@ class Ward:
             if why == FULL:
                 self.slots.make_room(int(slots[end]), int(messages.fields[end, READINGS]))
             elif why == STRANGE and not self._knows_now(messages.names[end], slots, end):
+                self._did = 0
                 applied = self._meet(messages.event(end), rows, taken)
+                done[end, DID] = self._did
                 taken += applied.row != NONE
                 start += 1
                 yield applied
+        self.conflicts = np.flatnonzero(done[:, DID] & CONFLICT).tolist()
 
     def _slots_of(self, messages: Messages) -> npt.NDArray[np.int64]:
         known, kinds = self.patients.get, messages.fields[:, KIND].tolist()
@@ -211,6 +228,7 @@ class Ward:
         if moved:
             patient.enter(entering)
         did, revised_at = patient.history.measure(event)
+        self._did = did
         disposition, cause = _judge(did)
         return Applied(disposition, cause, None if revised_at == UNREVISED else revised_at, moved)
 
