@@ -216,6 +216,8 @@ class Cause(IntEnum):
     MODEL_OUTPUT = 7
     LATE = 8  # scored, though measured before a newer value
     OUTSIDE_SUPPORT = 9  # too unlike the patients that the model learned from
+    SUSPECT_DELTA = 10  # scored, though a vital sign jumped
+    SUSPECT_FLAT = 11  # scored, though a vital sign has not moved for very many readings
 
 
 class Decision(IntEnum):
@@ -277,6 +279,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, kw_only=True):
     cohorts: bytes  # <u2, one per entry and dimension, entry-major: place in cohort_labels
     feature_count: int
     features: bytes  # <f4, feature_count per scored entry
+    suspects: bytes = b""  # <u2: bit i vital sign i jumped, bit 8 + i it froze; empty: none of any
 
 
 class Step(StrEnum):

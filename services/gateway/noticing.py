@@ -28,6 +28,7 @@ class Noticing:
         deliver: Deliver,
         encode: Callable[[msgspec.Struct], bytes],
         clock: Callable[[], int],
+        partitions: Mapping[str, int],
     ) -> None:
         """Begin; nothing was told yet.
 
@@ -35,8 +36,11 @@ class Noticing:
             deliver: returns when a record is durable; raises Retry where it cannot be.
             encode: makes a record's value of an event.
             clock: the real clock, µs since the epoch.
+            partitions: of NOTICES, filled when the topic is known to exist: a record that no
+                topic takes would stand in the way of those of patients.
         """
         self._deliver, self._encode, self._clock = deliver, encode, clock
+        self._partitions = partitions
         self._told: dict[tuple[str, str], int] = {}
 
     async def happened(self, matter: str, source: str, at: int) -> None:
@@ -66,4 +70,6 @@ class Noticing:
                 log.error("not told", because=type(error).__name__)  # noqa: TRY400 - no values
 
     async def _write(self, notice: Notice) -> None:
+        if not self._partitions:
+            raise Retry(f"Kafka: it is not known yet that there is a topic {NOTICES}")
         await self._deliver(Output(NOTICES, notice.source.encode(), self._encode(notice)))

@@ -19,7 +19,7 @@ from services.gateway.app import make_app
 from services.gateway.catching import Catching, Followed
 from services.gateway.depot import Depot
 from services.gateway.mllp import Mllp
-from services.gateway.noticing import Noticing
+from services.gateway.noticing import NOTICES, Noticing
 from services.gateway.outbox import Outbox
 from services.gateway.reception.body import check_object
 from services.gateway.reception.credentials import Source
@@ -108,7 +108,8 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         await way.deliver(record)
 
     deliver = _after_tokens(used, way.deliver) if used else way.deliver
-    noticing = Noticing(way.deliver, codec.encode, now_us)
+    meeting: dict[str, int] = {}
+    noticing = Noticing(deliver, codec.encode, now_us, meeting)
     mllp = Mllp(desk, deliver, metrics, noticing.happened)
 
     @asynccontextmanager
@@ -116,7 +117,8 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         tasks = [
             asyncio.create_task(watch(outbox, stop)),
             asyncio.create_task(tick(desk, way, metrics)),
-            asyncio.create_task(learn(partitions, ask)),
+            asyncio.create_task(learn(partitions, ask, [FEEDBACK, OUTCOMES])),
+            asyncio.create_task(learn(meeting, ask, [NOTICES])),
             asyncio.create_task(catching.watch(take)),
             asyncio.create_task(noticing.watch(catching.stands)),
         ]
@@ -193,9 +195,10 @@ async def empty(depot: Depot, stop: Ending, abandon: Ending) -> None:
         abandon(ExitCode.CRASH)
 
 
-async def learn(partitions: MutableMapping[str, int], ask: AskPartitions) -> None:
-    """Learn once how many partitions the topics of answers and outcomes have: it never changes."""
-    topics = [FEEDBACK, OUTCOMES]
+async def learn(
+    partitions: MutableMapping[str, int], ask: AskPartitions, topics: list[str]
+) -> None:
+    """Learn once how many partitions topics have: it never changes."""
     while not partitions:
         try:
             partitions.update(_counts(await asyncio.to_thread(ask, topics)))

@@ -207,7 +207,8 @@ class Way:
 
     def __init__(self) -> None:
         self.away, self.log = False, list[Output]()
-        self.noticing = Noticing(self.deliver, codec().encode, lambda: START)
+        self.partitions: dict[str, int] = {"notices.v1": 4}
+        self.noticing = Noticing(self.deliver, codec().encode, lambda: START, self.partitions)
 
     async def deliver(self, output: Output) -> None:
         if self.away:
@@ -227,6 +228,16 @@ def test_the_gateway_tells_what_stands_when_it_changes_and_what_could_not_be_tol
     way.away = True
     assert way.tell(subscription_gap=1) == []
     way.away = False
+    assert way.tell(subscription_gap=1) == [("subscription_gap", 1)]
+
+
+def test_nothing_is_written_to_a_topic_that_may_not_exist() -> None:
+    way = Way()
+    way.partitions.clear()
+    assert way.tell(subscription_gap=1) == []
+    with pytest.raises(Retry):
+        asyncio.run(way.noticing.happened("patient_merge", "west", START))
+    way.partitions["notices.v1"] = 4
     assert way.tell(subscription_gap=1) == [("subscription_gap", 1)]
 
 
