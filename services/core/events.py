@@ -547,7 +547,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something people changed: who asked, who approved, since when, and what was before."""
 
     change_id: str
-    kind: str  # baseline, deployment, policy, threshold, assay, ward, outage
+    kind: str  # baseline, deployment, policy, threshold, assay, ward, outage, access
     subject: str
     made_at: int  # real time
     effective_from: int  # event-world time

@@ -37,9 +37,9 @@ def suspects(sheet: Sheet, told: Array, fields: Array) -> int:
     Returns:
         bit i: vital sign i jumped; bit FROZEN_BITS + i: it froze.
     """
-    found = 0
+    found = np.int64(0)
     if fields[KIND] != OBSERVATION:
-        return found
+        return int(found)
     for i in range(fields[READINGS]):
         vital = np.int64(told[fields[VARIABLES] + i])
         if vital < _MANY and sheet.known[LAST_AT, vital] == fields[MEASURED]:
@@ -47,11 +47,11 @@ def suspects(sheet: Sheet, told: Array, fields: Array) -> int:
                 found |= 1 << (FROZEN_BITS + vital)
             if _jumped(sheet, vital, fields[MEASURED]):
                 found |= 1 << vital
-    return found
+    return int(found)
 
 
 @compiled
-def _jumped(sheet: Sheet, vital: int, at: int) -> bool:
+def _jumped(sheet: Sheet, vital: np.int64, at: int) -> bool:
     """Hold the newest value of a vital sign against the one before it."""
     numbers, marks = sheet.numbers, sheet.marks
     for row in range(sheet.state[ROWS] - 1, -1, -1):
