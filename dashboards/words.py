@@ -37,6 +37,20 @@ MATTERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """By matter of `services.core.notices`."""
 
+DIMENSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sex": "Sex",
+        "birth_sex": "Sex at birth",
+        "age_band": "Age band",
+        "race": "Race",
+        "ethnicity": "Ethnicity",
+        "language": "Language",
+        "payer": "Payer",
+        "unit": "Unit",
+    }
+)
+"""By dimension of `services.core.cohorts`."""
+
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "suppressed": "fewer than 11 patients: not shown",

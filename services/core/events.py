@@ -181,8 +181,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Patient(msgspec.Struct, frozen=True, kw_only=True):
     """A view of one patient for readers off the alert path.
 
-    The key is the pseudonym followed by `/patient` or `/encounter`, so that compaction keeps the
-    latest of both halves; the half a message does not carry is None.
+    The key is the pseudonym followed by `/patient`, `/encounter` or, of a Coverage that came alone
+    and tells the payer only, `/coverage`, so that compaction keeps the latest of each; what a
+    message does not carry is None.
     """
 
     pseudonym: bytes

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from services.core.cohorts import only_payer
 from services.core.errors import Reason, Refusal, Stop
 from services.core.events import (
     DeadLetter,
@@ -44,6 +45,7 @@ RECEIPTS: Final = "receipts.v1"
 IDENTITY: Final = "identity.v1"
 PATIENTS: Final = "patients.v1"
 DEAD_LETTERS: Final = "dlq.v1"
+COVERAGE: Final = "coverage"
 NOTICES: Final = "notices.v1"
 _REMEMBERED: Final = 8192
 
@@ -206,7 +208,7 @@ class Ingest:
         return Output(NOTICES, notice.source.encode(), self._codec.encode(notice))
 
     def _view(self, event: Vitals, partition: int) -> Output:
-        """Write the half of a patient's view that an event tells."""
+        """Write the part of a patient's view that an event tells."""
         view = Patient(
             pseudonym=event.pseudonym,
             updated_at=event.measured_at,
@@ -214,7 +216,9 @@ class Ingest:
             encounter=event.encounter,
             stay=event.stay,
         )
-        key = event.pseudonym + b"/" + event.kind.encode()
+        told = event.demographics
+        half = COVERAGE if told and only_payer(told) else event.kind
+        key = event.pseudonym + b"/" + half.encode()
         return Output(PATIENTS, key, self._codec.encode(view), partition)
 
     def _sealed_identity(
