@@ -12,7 +12,7 @@ _CHANGES: Final = """
         concat(reason, ' (', requested_by, '; approved by ', approved_by, ')') AS text,
         kind AS tags
     FROM changes
-    WHERE $__timeFilter(effective_from)
+    WHERE $__timeFilter(effective_from) AND kind != 'access'
     ORDER BY time, offset
     LIMIT 1 BY change_id
 """

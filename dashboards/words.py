@@ -27,6 +27,30 @@ MEASURES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """By metric of `services.core.measures`."""
 
+MATTERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "version_conflict": "One version with two values",
+        "patient_merge": "Patients merged at the source",
+        "subscription_gap": "Subscription lacks events",
+        "subscription_silent": "Subscription is silent",
+    }
+)
+"""By matter of `services.core.notices`."""
+
+DIMENSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sex": "Sex",
+        "birth_sex": "Sex at birth",
+        "age_band": "Age band",
+        "race": "Race",
+        "ethnicity": "Ethnicity",
+        "language": "Language",
+        "payer": "Payer",
+        "unit": "Unit",
+    }
+)
+"""By dimension of `services.core.cohorts`."""
+
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "suppressed": "fewer than 11 patients: not shown",

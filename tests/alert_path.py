@@ -135,7 +135,7 @@ def predictions(partition: int, offsets: Sequence[int], **changes: Any) -> Predi
         decisions=bytes(count),
         cohort_dimensions=list(DIMENSIONS),
         cohort_labels=["unknown", "female", "MICU"],
-        cohorts=packed([1, 0, 0, 0, 0, 0, 2] * count, "<u2"),
+        cohorts=packed([1, *[0] * (len(DIMENSIONS) - 2), 2] * count, "<u2"),
         feature_count=FEATURES,
         features=packed(rng.random(FEATURES * sum(scored)), "<f4"),
     )

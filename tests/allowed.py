@@ -12,6 +12,7 @@ from builders import terminology
 from services.core.cohorts import AGE_BANDS, DIMENSIONS, UNKNOWN, age_band
 from services.core.feedback import ACTIONS, REASONS, ROLES
 from services.core.measures import MEASURES
+from services.core.notices import MATTERS
 from services.local.home import REPO
 from services.runtime.topics.files import read_topics
 
@@ -139,12 +140,15 @@ def _label(text: str) -> bool:
 
 def _cohort(text: str) -> bool:
     pairs = [part.partition("=") for part in text.split("&")]
-    return text == "all" or all(name in DIMENSIONS and _label(label) for name, _, label in pairs)
+    return text == "all" or all(
+        FORMS["source"].takes(label) if name == "source" else name in DIMENSIONS and _label(label)
+        for name, _, label in pairs
+    )
 
 
 def _signal(text: str) -> bool:
     found = re.fullmatch(r"([a-z_]+)-([A-Za-z0-9_.]*)-(.+)-\d+", text)
-    return bool(found and found[1] in MEASURES and _cohort(found[3]))
+    return bool(found and found[1] in {*MEASURES, *MATTERS} and _cohort(found[3]))
 
 
 def _summary(text: str) -> bool:
@@ -153,7 +157,7 @@ def _summary(text: str) -> bool:
         r"(?: is ok again|: (?:ok|watch|alarm|insufficient)(?:, \w+ than the reference)?)",
         text,
     )
-    return bool(found and found[1] in MEASURES and _cohort(found[2] or "all"))
+    return bool(found and found[1] in {*MEASURES, *MATTERS} and _cohort(found[2] or "all"))
 
 
 def _one_of(*words: str) -> Callable[[str], bool]:

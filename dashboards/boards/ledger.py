@@ -214,7 +214,8 @@ CHANGED = table(
     Words(
         "What people changed",
         "Everything that took part in a decision and was changed by somebody, the latest first:"
-        " who asked, who approved, and what was before.",
+        " who asked, who approved, and what was before. `access` is no change: who was shown whom"
+        " a pseudonym stands for.",
     ),
     sql("""
         SELECT made_at AS "Made", effective_from AS "In effect from", kind AS "Kind",

@@ -16,7 +16,7 @@ from dashboards.shapes import Board
 from dashboards.states import CODES, NONE, ORANGE, STATES, VERMILLION
 from dashboards.targets import sql
 from dashboards.variables import feature, unit, window
-from dashboards.words import MEASURES, WHY
+from dashboards.words import MATTERS, MEASURES, WHY
 from services.core.baseline import PRESENCE, VITAL_FEATURES
 
 FEATURES = {
@@ -128,7 +128,7 @@ SIGNALS = table(
         " under docs/runbooks says how to check and whom to tell.",
     ),
     sql(f"""
-        SELECT severity AS "State", {worded("metric", MEASURES)} AS "What",
+        SELECT severity AS "State", {worded("metric", {**MEASURES, **MATTERS})} AS "What",
             {worded("feature", FEATURES)} AS "Feature", cohort AS "Cohort", start AS "Last step",
             summary AS "Summary", runbook AS "Runbook"
         FROM signals_open

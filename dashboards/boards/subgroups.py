@@ -7,8 +7,8 @@ from dashboards.shapes import Board
 from dashboards.states import CODES, NONE, STATES, VERMILLION
 from dashboards.targets import sql
 from dashboards.variables import asked, choice, window
-from dashboards.words import MEASURES, WHY
-from services.core.tallies import GROUP_DIMENSIONS
+from dashboards.words import DIMENSIONS, MEASURES, WHY
+from services.core.cohorts import GROUP_DIMENSIONS
 
 ASKED = {
     name: MEASURES[name]
@@ -21,8 +21,7 @@ ASKED = {
         "calibration",
     )
 }
-_WORDS = {"sex": "Sex", "age_band": "Age band", "race": "Race", "unit": "Unit"}
-DIMENSIONS = {name: _WORDS[name] for name in GROUP_DIMENSIONS}
+NAMED = {name: DIMENSIONS[name] for name in GROUP_DIMENSIONS}
 
 UNITS = {
     "sensitivity": "first_alert",
@@ -204,7 +203,7 @@ def board() -> Board:
         rows=[[FAILED, UNJUDGED, SUPPRESSED, LATEST], [GROUPS], [STATES_OVER_TIME], [ONE]],
         variables=[
             choice("metric", "Number", ASKED),
-            choice("dimension", "Groups by", DIMENSIONS),
+            choice("dimension", "Groups by", NAMED),
             asked(
                 "group",
                 "One group",

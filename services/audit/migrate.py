@@ -18,7 +18,7 @@ VERSIONS: Final = (
     " applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"
     " ENGINE = MergeTree ORDER BY version"
 )
-_MAKES: Final = re.compile(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \w+")
+_MAKES: Final = re.compile(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \w+|ALTER TABLE \w+")
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 

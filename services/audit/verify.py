@@ -202,7 +202,7 @@ class Verifier:
     def _ask_types(self, table: str) -> dict[str, str]:
         found = self._store.query(
             "SELECT name, type FROM system.columns WHERE database = currentDatabase()"
-            " AND table = {table:String} AND default_kind = '' ORDER BY position",
+            " AND table = {table:String} AND default_kind IN ('', 'DEFAULT') ORDER BY position",
             {"table": table},
         )
         return dict(zip(found["name"], found["type"], strict=True))

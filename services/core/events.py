@@ -181,8 +181,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Patient(msgspec.Struct, frozen=True, kw_only=True):
     """A view of one patient for readers off the alert path.
 
-    The key is the pseudonym followed by `/patient` or `/encounter`, so that compaction keeps the
-    latest of both halves; the half a message does not carry is None.
+    The key is the pseudonym followed by `/patient`, `/encounter` or, of a Coverage that came alone
+    and tells the payer only, `/coverage`, so that compaction keeps the latest of each; what a
+    message does not carry is None.
     """
 
     pseudonym: bytes
@@ -216,6 +217,8 @@ class Cause(IntEnum):
     MODEL_OUTPUT = 7
     LATE = 8  # scored, though measured before a newer value
     OUTSIDE_SUPPORT = 9  # too unlike the patients that the model learned from
+    SUSPECT_DELTA = 10  # scored, though a vital sign jumped
+    SUSPECT_FLAT = 11  # scored, though a vital sign has not moved for very many readings
 
 
 class Decision(IntEnum):
@@ -277,6 +280,7 @@ class PredictionBatch(msgspec.Struct, frozen=True, kw_only=True):
     cohorts: bytes  # <u2, one per entry and dimension, entry-major: place in cohort_labels
     feature_count: int
     features: bytes  # <f4, feature_count per scored entry
+    suspects: bytes = b""  # <u2: bit i vital sign i jumped, bit 8 + i it froze; empty: none of any
 
 
 class Step(StrEnum):
@@ -531,11 +535,20 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     runbook: str
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a service saw of a source, or the source's time."""
+
+    kind: str  # a word of core.notices
+    source: str
+    at: int  # event-world time
+    count: int = 1  # how often it happened; of what lasts, how many stand so now
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something people changed: who asked, who approved, since when, and what was before."""
 
     change_id: str
-    kind: str  # baseline, deployment, policy, threshold, assay, ward, outage
+    kind: str  # baseline, deployment, policy, threshold, assay, ward, outage, access
     subject: str
     made_at: int  # real time
     effective_from: int  # event-world time

@@ -11,27 +11,26 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
+from services.core.cohorts import GROUP_DIMENSIONS, grouped
 from services.core.errors import Reason, Refusal
 from services.core.events import HourLabel
 
 LAYOUT: Final = "labels/1"
 """Name and version of the form of `encode`."""
-DIMENSIONS: Final = ("sex", "age_band", "race", "unit")
-"""By what performance is split; the order of the labels of a `Group`."""
 SCORE_UNIT: Final = 1 << 30
 """Scores are summed as integers of this part of 1, so that every order of adding gives the same,
 also in float64; each is off by 5e-10 at most."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _Lead = Annotated[int, msgspec.Meta(gt=0)]
-_Labels = tuple[str, str, str, str]
+_Labels = Annotated[list[str], msgspec.Meta(min_length=4, max_length=len(GROUP_DIMENSIONS))]
 
 
 class Group(NamedTuple):
     """Who is counted together: a patient, while in the same cohorts."""
 
     patient: bytes
-    labels: tuple[str, ...]  # in the order of DIMENSIONS
+    labels: tuple[str, ...]  # in the order of GROUP_DIMENSIONS
 
 
 class Counts(NamedTuple):
@@ -159,8 +158,9 @@ def decode(body: bytes) -> LabelTally:
     """
     try:
         read = msgspec.msgpack.decode(body, type=_Body)
+        labels = [grouped(each) for each in read.labels]
         return {
-            Group(patient, read.labels[number]): counts
+            Group(patient, labels[number]): counts
             for patient, lines in read.patients
             for number, counts in lines
         }

@@ -10,8 +10,6 @@ from services.core.errors import Reason, Refusal
 
 HOURS_LAYOUT: Final = "hours/1"
 """Name and version of the form of an HourTally's bytes."""
-GROUP_DIMENSIONS: Final = ("sex", "age_band", "race", "unit")
-"""The cohort dimensions by which patients are counted."""
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)

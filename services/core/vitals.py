@@ -57,6 +57,21 @@ UNITS: Final = dict(
 
 _POSITIVE: Final = (1e-9, float("inf"))
 
+JUMPS: Final = {
+    "HR": 50.0,
+    "O2Sat": 20.0,
+    "Temp": 2.0,
+    "SBP": 60.0,
+    "MAP": 50.0,
+    "DBP": 50.0,
+    "Resp": 25.0,
+    "EtCO2": 25.0,
+}
+"""By how much a vital sign differs from its value before, within JUMP_WITHIN_S, to be suspect."""
+JUMP_WITHIN_S: Final = 60
+FROZEN_READINGS: Final = 500
+"""So many equal values of a vital sign in a row are suspect."""
+
 USUAL: Final = dict.fromkeys(LABS, _POSITIVE) | {
     "HR": (0.0, 300.0),
     "O2Sat": (50.0, 100.0),

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from services.core.errors import Retry
+from services.core.notices import SUBSCRIPTION_GAP, SUBSCRIPTION_SILENT
 from services.gateway.reception.answers import FHIR, Rejected
 from services.gateway.reception.body import MAX_BYTES
 from services.gateway.reception.subscriptions import (
@@ -70,7 +71,11 @@ class _Row:
         self.numbers, self.heard_s = numbers, heard_s
         self.missing_since_s: float | None = None
         self.ask_at_s, self.pause_s = 0.0, FIRST_PAUSE_S
-        self.silent = False
+        self.silent = self.heard = False
+
+    def lacks(self, now_s: float) -> bool:
+        """Whether an event is missing for longer than events may overtake each other."""
+        return self.missing_since_s is not None and now_s - self.missing_since_s >= GRACE_S
 
 
 class Catching:
@@ -122,7 +127,7 @@ class Catching:
         if row is None:
             return
         row.numbers.hold(said)
-        row.heard_s, row.silent = self._clock(), False
+        row.heard_s, row.heard, row.silent = self._clock(), True, False
         self._see(row)
 
     def _row(self, name: Name) -> _Row | None:
@@ -139,11 +144,26 @@ class Catching:
 
     def _gaps(self) -> int:
         now = self._clock()
-        since = [row.missing_since_s for row in self._rows.values()]
-        return sum(s is not None and now - s >= GRACE_S for s in since)
+        return sum(row.lacks(now) for row in self._rows.values())
 
     def _silences(self) -> int:
         return sum(row.silent for row in self._rows.values())
+
+    def stands(self) -> dict[tuple[str, str], int]:
+        """Say by matter and source how many subscriptions have a gap, and how many are silent.
+
+        Of a source of which this life has heard and seen nothing, nothing is said: what an earlier
+        life told of it stands.
+        """
+        now, found = self._clock(), dict[tuple[str, str], int]()
+        for (source, _), row in self._rows.items():
+            for matter, so in (
+                (SUBSCRIPTION_GAP, row.lacks(now)),
+                (SUBSCRIPTION_SILENT, row.silent),
+            ):
+                if so or row.heard:
+                    found[matter, source] = found.get((matter, source), 0) + so
+        return found
 
     async def watch(self, take: Take) -> None:
         """Ask for what is missing, for ever.

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from services.core.errors import Reason, Retry
+from services.core.notices import PATIENT_MERGE
 from services.gateway.connections import FRAME_TIMEOUT_S, Connection, Room
 from services.gateway.hl7v2 import acknowledgment
 from services.gateway.hl7v2.coded import date_time
@@ -26,21 +27,31 @@ from services.runtime.telemetry.metrics import Metrics
 MOST_CONNECTIONS: Final = 256
 
 Deliver = Callable[[Output], Awaitable[None]]
+Happened = Callable[[str, str, int], Awaitable[None]]
+"""Tells durably what happened, at which source, and when (µs); raises Retry."""
 log = structlog.stdlib.get_logger()
 
 
 class Mllp:
     """The door for HL7 v2. A connection's messages are taken one after the other."""
 
-    def __init__(self, desk: Desk, deliver: Deliver, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        deliver: Deliver,
+        metrics: Metrics,
+        happened: Happened | None = None,
+    ) -> None:
         """Prepare the door.
 
         Args:
             desk: turns what a message became into a record.
             deliver: returns when the record is durable.
             metrics: where messages are counted.
+            happened: is told of a merge before it is refused; None tells nobody.
         """
         self._desk, self._deliver, self._metrics = desk, deliver, metrics
+        self._happened = happened
         self._room = Room(self.take, too_large=self._too_large, closed=self._closed)
         self._server: asyncio.Server | None = None
 
@@ -72,7 +83,7 @@ class Mllp:
             segments = parted(body)
             header = header_of(segments[0])
             source = self._source(header, certificate)
-            check(header)
+            await self._check(header, source)
             made = bundle(header, segments, source.zone())
             _, record = self._desk.translated(source, made, declared=_declared(header, source))
             await self._deliver(record)
@@ -89,6 +100,17 @@ class Mllp:
             return self._refused(header, unexpected)
         self._count(Answer.ACCEPTED, "")
         return acknowledgment.acknowledged(header, **_signed())
+
+    async def _check(self, header: Header, source: Source) -> None:
+        try:
+            check(header)
+        except NotTaken as why:
+            if why.reason == Reason.PATIENT_MERGE and self._happened:
+                declared = _declared(header, source)
+                times = {} if declared is None else {"vigil-time": declared}
+                arrival = self._desk.arrival(source, times)
+                await self._happened(PATIENT_MERGE, source.id, arrival.received_at)
+            raise
 
     def _source(self, header: Header, certificate: str) -> Source:
         try:

@@ -19,6 +19,7 @@ from services.gateway.app import make_app
 from services.gateway.catching import Catching, Followed
 from services.gateway.depot import Depot
 from services.gateway.mllp import Mllp
+from services.gateway.noticing import NOTICES, Noticing
 from services.gateway.outbox import Outbox
 from services.gateway.reception.body import check_object
 from services.gateway.reception.credentials import Source
@@ -46,6 +47,11 @@ AskPartitions = Callable[[list[str]], list[tuple[str, int]]]
 """Lists every partition of topics; may block, raises Retry when the cluster does not say."""
 
 log = structlog.stdlib.get_logger()
+
+
+def now_us() -> int:
+    """Read the real clock, microseconds since the epoch."""
+    return time_ns() // 1000
 
 
 def assemble(  # noqa: PLR0913 - a gateway has as many sides
@@ -82,7 +88,7 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         open_mllp: opens the door for HL7 v2; without it there is none.
         followed: the subscriptions whose servers can be asked, and where their marks are kept.
     """
-    desk = Desk(sources, key, clock=lambda: time_ns() // 1000, randomness=urandom)
+    desk = Desk(sources, key, clock=now_us, randomness=urandom)
     partitions: dict[str, int] = {}
     hearing = Hearing(key, codec.encode, partitions)
     outbox = Outbox(publisher, TOPIC, monotonic)
@@ -102,15 +108,19 @@ def assemble(  # noqa: PLR0913 - a gateway has as many sides
         await way.deliver(record)
 
     deliver = _after_tokens(used, way.deliver) if used else way.deliver
-    mllp = Mllp(desk, deliver, metrics)
+    meeting: dict[str, int] = {}
+    noticing = Noticing(deliver, codec.encode, now_us, meeting)
+    mllp = Mllp(desk, deliver, metrics, noticing.happened)
 
     @asynccontextmanager
     async def beside_requests(_: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(watch(outbox, stop)),
             asyncio.create_task(tick(desk, way, metrics)),
-            asyncio.create_task(learn(partitions, ask)),
+            asyncio.create_task(learn(partitions, ask, [FEEDBACK, OUTCOMES])),
+            asyncio.create_task(learn(meeting, ask, [NOTICES])),
             asyncio.create_task(catching.watch(take)),
+            asyncio.create_task(noticing.watch(catching.stands)),
         ]
         if depot:
             tasks.append(asyncio.create_task(empty(depot, stop, abandon)))
@@ -185,9 +195,10 @@ async def empty(depot: Depot, stop: Ending, abandon: Ending) -> None:
         abandon(ExitCode.CRASH)
 
 
-async def learn(partitions: MutableMapping[str, int], ask: AskPartitions) -> None:
-    """Learn once how many partitions the topics of answers and outcomes have: it never changes."""
-    topics = [FEEDBACK, OUTCOMES]
+async def learn(
+    partitions: MutableMapping[str, int], ask: AskPartitions, topics: list[str]
+) -> None:
+    """Learn once how many partitions topics have: it never changes."""
     while not partitions:
         try:
             partitions.update(_counts(await asyncio.to_thread(ask, topics)))

@@ -1,4 +1,7 @@
-"""`python -m services.ingest`: fhir.raw.v1 to vitals.v1, and what goes beside it."""
+"""`python -m services.ingest`: fhir.raw.v1 to vitals.v1, and what goes beside it.
+
+It also reads what services notice of sources, and says when somebody must look.
+"""
 
 import gc
 import sys
@@ -7,9 +10,10 @@ from collections.abc import Sequence
 
 from services.core.events import Fate, Receipt
 from services.ingest.normalise.message import CLOCK_SKEW
-from services.ingest.pipeline import RAW, VITALS, Ingest, OnReceipts
+from services.ingest.pipeline import NOTICES, RAW, VITALS, Ingest, OnReceipts
 from services.ingest.refusals import Refusals
 from services.ingest.settings import IngestSettings
+from services.ingest.standing import CHANGELOG
 from services.ingest.tables import read_terminology
 from services.runtime.codec import Codec
 from services.runtime.kafka import admin
@@ -25,7 +29,12 @@ def main() -> int:
     """Read the settings, then ingest until told to stop."""
     settings = IngestSettings()
     options = KafkaSettings().client_options()
-    plan = Plan(service="ingest", instance=settings.instance, inputs=(RAW,))
+    plan = Plan(
+        service="ingest",
+        instance=settings.instance,
+        inputs=(RAW, NOTICES),
+        changelog=CHANGELOG,
+    )
     return run(plan, options, settings, lambda metrics: tasks(settings, options, metrics))
 
 

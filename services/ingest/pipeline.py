@@ -1,4 +1,7 @@
-"""From raw records to events: read, name, encrypt, encode. Each record stands alone."""
+"""From raw records to events: read, name, encrypt, encode. Each record stands alone.
+
+Notices of sources are another matter: what stood before decides what one of them leads to.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -7,27 +10,33 @@ from typing import Final
 
 import msgspec
 
+from services.core.cohorts import only_payer
 from services.core.errors import Reason, Refusal, Stop
 from services.core.events import (
     DeadLetter,
     Fate,
     Identity,
     Kind,
+    Notice,
     Patient,
     Receipt,
     ReceiptEntry,
     Vitals,
     partition_of,
 )
+from services.core.notices import PATIENT_MERGE
+from services.core.notices import TICK as TIME
 from services.core.terminology.book import Terminology
 from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
 from services.ingest.normalise.findings import Message
 from services.ingest.normalise.message import WHOLE, Reader, Refused, read_tick
 from services.ingest.normalise.strict import MAX_BYTES
+from services.ingest.standing import Sources
 from services.ingest.wire import Wire
 from services.runtime.codec import Codec
-from services.runtime.ports import Output, Record, Stateless
+from services.runtime.envelope import signal_output
+from services.runtime.ports import Output, Record, Row
 from services.runtime.vault import Vault
 
 RAW: Final = "fhir.raw.v1"
@@ -36,6 +45,8 @@ RECEIPTS: Final = "receipts.v1"
 IDENTITY: Final = "identity.v1"
 PATIENTS: Final = "patients.v1"
 DEAD_LETTERS: Final = "dlq.v1"
+COVERAGE: Final = "coverage"
+NOTICES: Final = "notices.v1"
 _REMEMBERED: Final = 8192
 _OBSERVATION: Final = Kind.OBSERVATION
 
@@ -52,11 +63,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Id and pseudonym of each patient that the events are about."""
 
 
-class Ingest(Stateless):
+class Ingest:
     """Turns raw records into events; knows nothing of earlier ones.
 
-    Duplicates, versions and open encounters are settled downstream, where a patient's events meet:
-    records of one patient may stand in several partitions here.
+    All it remembers is which signals stand of the sources whose notices it reads. Duplicates,
+    versions and open encounters are settled downstream, where a patient's events meet: records of
+    one patient may stand in several partitions here.
     """
 
     def __init__(
@@ -83,9 +95,18 @@ class Ingest(Stateless):
         self._keys, self._codec, self._wire = vault, codec, Wire(codec)
         self._vault = vault()
         self._partitions, self._on_receipts = partitions, on_receipts
+        self._sources = Sources()
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
         self._identity = lru_cache(_REMEMBERED)(self._sealed_identity)
+
+    def load(self, key: bytes, value: bytes | None) -> None:
+        """Take a row of what stands of a source."""
+        self._sources.load(key, value)
+
+    def changes(self) -> Iterable[Row]:
+        """Give what stands of each source of which that changed."""
+        return self._sources.changes()
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records into outputs; one that cannot be used becomes a dead letter."""
@@ -93,11 +114,29 @@ class Ingest(Stateless):
         outputs: list[Output] = []
         receipts: list[Receipt] = []
         for record in records:
+            if record.topic == NOTICES:
+                outputs += self._noticed(record)
+                continue
             found, receipt = self._handle(record)
             outputs += found
             receipts.append(receipt)
         self._on_receipts(receipts)
         return outputs
+
+    def _noticed(self, record: Record) -> list[Output]:
+        try:
+            steps = self._sources.hear(self._codec.decode(record.value or b"", Notice))
+        except Refusal as refusal:
+            at = {"partition": record.partition, "offset": record.offset}
+            message = unnamed(record.value, record.timestamp_ms, **at)
+            dead = _dead(message, refusal.reason, refusal.place).refused
+            return [
+                self._dead_letter(
+                    record, message, refused, hashlib.sha256(refused.payload).digest()
+                )
+                for refused in dead
+            ]
+        return [signal_output(self._codec, step, by="ingest") for step in steps]
 
     def _handle(self, record: Record) -> tuple[list[Output], Receipt]:
         at = {"partition": record.partition, "offset": record.offset}
@@ -161,6 +200,12 @@ class Ingest(Stateless):
             entries=list(result.entries),
         )
         outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._wire.receipt(receipt)))
+        merges = sum(refused.reason is Reason.PATIENT_MERGE for refused in result.refused)
+        if merges:
+            seen = Notice(
+                kind=PATIENT_MERGE, source=message.source, at=message.received_at, count=merges
+            )
+            outputs.append(self._notice(seen))
         return outputs, receipt
 
     def _event(self, event: Vitals) -> list[Output]:
@@ -169,15 +214,21 @@ class Ingest(Stateless):
             return [Output(VITALS, event.pseudonym, value, self._partition(event.pseudonym))]
         if event.kind is Kind.TICK:
             key = event.source.encode()
-            return [Output(VITALS, key, value, p) for p in range(self._partitions)]
+            told = Notice(kind=TIME, source=event.source, at=event.measured_at)
+            written = [Output(VITALS, key, value, p) for p in range(self._partitions)]
+            return [*written, self._notice(told)]
         partition = self._partition(event.pseudonym)
         written = [Output(VITALS, event.pseudonym, value, partition)]
         if event.kind in (Kind.PATIENT, Kind.ENCOUNTER):
             written.append(self._view(event, partition))
         return written
 
+    def _notice(self, notice: Notice) -> Output:
+        """Write a notice where all of its source meet."""
+        return Output(NOTICES, notice.source.encode(), self._codec.encode(notice))
+
     def _view(self, event: Vitals, partition: int) -> Output:
-        """Write the half of a patient's view that an event tells."""
+        """Write the part of a patient's view that an event tells."""
         view = Patient(
             pseudonym=event.pseudonym,
             updated_at=event.measured_at,
@@ -185,7 +236,9 @@ class Ingest(Stateless):
             encounter=event.encounter,
             stay=event.stay,
         )
-        key = event.pseudonym + b"/" + event.kind.encode()
+        told = event.demographics
+        half = COVERAGE if told and only_payer(told) else event.kind
+        key = event.pseudonym + b"/" + half.encode()
         return Output(PATIENTS, key, self._codec.encode(view), partition)
 
     def _sealed_identity(

@@ -30,7 +30,8 @@ _OPEN: Final = (
 _CHANGES: Final = (
     "SELECT kind, subject, effective_from, approved_by, reason FROM changes"
     " WHERE effective_from >= fromUnixTimestamp64Micro({since:Int64})"
-    " AND effective_from < fromUnixTimestamp64Micro({until:Int64}) ORDER BY effective_from"
+    " AND effective_from < fromUnixTimestamp64Micro({until:Int64}) AND kind != 'access'"
+    " ORDER BY effective_from"
 )
 _SPLIT: Final = (
     " countIf(at >= fromUnixTimestamp64Micro({start:Int64})) AS now,"

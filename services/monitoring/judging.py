@@ -6,8 +6,9 @@ from services.core.errors import Reason, Refusal
 from services.core.events import Tally
 from services.core.judge.verdict import Judge
 from services.monitoring.docket import Docket, Stated
-from services.monitoring.outputs import dead_output, measurement_output, signal_output
+from services.monitoring.outputs import dead_output, measurement_output
 from services.runtime.codec import Codec
+from services.runtime.envelope import signal_output
 from services.runtime.ports import Output, Record, Row
 
 
@@ -44,7 +45,7 @@ class JudgeTask:
                 for measurement in stated.measurements:
                     yield measurement_output(self._codec, measurement)
                 for signal in stated.signals:
-                    yield signal_output(self._codec, signal)
+                    yield signal_output(self._codec, signal, by="monitoring")
 
     def flush(self) -> Iterable[Output]:
         """Give what is still to be said: nothing, as each tally is judged when it comes."""

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from services.core.events import DeadLetter, Measurement, Signal
-from services.monitoring.outputs import DEAD_LETTERS, METRICS, SIGNALS, TALLIES
+from services.monitoring.outputs import DEAD_LETTERS, METRICS, TALLIES
 from services.runtime.codec import Codec
+from services.runtime.envelope import SIGNALS
 from services.runtime.ports import Output, Record
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.telemetry.progress import Progress

@@ -1,10 +1,10 @@
-"""Where tallies, measurements, signals and dead letters are written, and under which keys."""
+"""Where tallies, measurements and dead letters are written, and under which keys."""
 
 import hashlib
 from typing import Final
 
 from services.core.errors import Refusal
-from services.core.events import DeadLetter, Measurement, Signal, Tally
+from services.core.events import DeadLetter, Measurement, Tally
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record
 
@@ -12,7 +12,6 @@ PREDICTIONS: Final = "predictions.v1"
 LABELLED: Final = "labelled.v1"
 TALLIES: Final = "tallies.v1"
 METRICS: Final = "metrics.v1"
-SIGNALS: Final = "signals.v1"
 DEAD_LETTERS: Final = "dlq.v1"
 FOLDS_CHANGELOG: Final = "monitoring-folds-changelog"
 MERGED_CHANGELOG: Final = "monitoring-merged-changelog"
@@ -28,19 +27,6 @@ def measurement_output(codec: Codec, measurement: Measurement) -> Output:
     m = measurement
     key = "/".join((m.metric, m.feature, m.cohort, m.unit_of_analysis, str(m.start), str(m.end)))
     return Output(METRICS, key.encode(), codec.encode(measurement))
-
-
-def signal_output(codec: Codec, signal: Signal) -> Output:
-    """Write a step of a signal."""
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": f"{signal.signal_id}:{signal.step}:{signal.start}",
-        "ce_source": "/vigil/monitoring",
-        "ce_type": "vigil.signal.v1",
-        "content-type": "application/avro",
-    }
-    named = tuple((name, text.encode()) for name, text in headers.items())
-    return Output(SIGNALS, signal.signal_id.encode(), codec.encode(signal), headers=named)
 
 
 def dead_output(codec: Codec, record: Record, refusal: Refusal) -> Output:

@@ -8,8 +8,8 @@ from services.core.baseline import Baseline, Baselines
 from services.core.errors import Refusal
 from services.core.events import Signal, SignalStep
 from services.monitoring.baselines import InUse, put_into_use
-from services.monitoring.outputs import SIGNALS
 from services.runtime.codec import Codec
+from services.runtime.envelope import SIGNALS
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.follower import Follower
 from services.runtime.ports import Record

@@ -170,6 +170,7 @@ EVENTS: Final[Mapping[str, type[msgspec.Struct]]] = {
         events.Tally,
         events.Measurement,
         events.Signal,
+        events.Notice,
         events.Change,
     )
 }

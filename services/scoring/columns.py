@@ -48,6 +48,7 @@ class Facts(NamedTuple):
         causes: why not, or what was special.
         heads: newest measurement of the patient after each, µs; NEVER without.
         rows: of the features among the batch's; -1 without.
+        suspects: which values are suspect.
         cohorts: the patient's, in the order of DIMENSIONS; the last is the unit.
         stays: encounter of those that name none.
     """
@@ -56,6 +57,7 @@ class Facts(NamedTuple):
     causes: Sequence[Cause]
     heads: Sequence[int]
     rows: Sequence[int]
+    suspects: Sequence[int]
     cohorts: Sequence[tuple[str, ...]]
     stays: Mapping[int, bytes]
 
@@ -73,6 +75,7 @@ class Columns(NamedTuple):
         times: (3, N) int64: measured, received and accepted at, µs.
         as_of: (N,) int64, µs.
         rows: (N,) int64, of features; -1 without.
+        suspects: (N,) uint16, see `suspicion`.
         groups: (N,) int64, place in `cohorts`.
         many: (N,) int64, variables that an event measured.
         bitmaps: (N,) uint64, these variables.
@@ -89,6 +92,7 @@ class Columns(NamedTuple):
     times: Array
     as_of: Array
     rows: Array
+    suspects: Array
     groups: Array
     many: Array
     bitmaps: Array
@@ -139,6 +143,7 @@ def columns_of(offsets: Sequence[int], messages: Messages, facts: Facts) -> Colu
         times=fields[:, MEASURED : ACCEPTED + 1].T,
         as_of=np.where(heads == NEVER, measured_at, heads),
         rows=np.array(facts.rows, np.int64),
+        suspects=np.array(facts.suspects, np.uint16),
         groups=np.array(numbers, np.int64),
         many=many,
         bitmaps=bitmaps,

@@ -158,6 +158,7 @@ def batch_of(
         cohorts=codes,
         feature_count=features.shape[1],
         features=features.astype("<f4", copy=False).tobytes(),
+        suspects=packed(columns.suspects, "<u2") if columns.suspects.any() else b"",
     )
 
 

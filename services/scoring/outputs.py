@@ -1,17 +1,22 @@
 """Where predictions and alerts are written, and what an alert's envelope says."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 from services.core.errors import Refusal
-from services.core.events import Alert, DeadLetter, alert_event_id
+from services.core.events import Alert, DeadLetter, Notice, Vitals, alert_event_id
+from services.core.notices import VERSION_CONFLICT
+from services.runtime.codec import Codec
+from services.runtime.envelope import cloud_event
 from services.runtime.ports import Output, Record
 
 VITALS: Final = "vitals.v1"
 PREDICTIONS: Final = "predictions.v1"
 ALERTS: Final = "alerts.v1"
 DEAD_LETTERS: Final = "dlq.v1"
+NOTICES: Final = "notices.v1"
 CHANGELOG: Final = "scoring-changelog"
 
 
@@ -23,16 +28,8 @@ def prediction_output(value: bytes, partition: int) -> Output:
 def alert_output(value: bytes, alert: Alert, partition: int) -> Output:
     """Write an alert with CloudEvents headers, which name nobody."""
     at = datetime.fromtimestamp(alert.measured_at / 1e6, UTC).isoformat()
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": alert_event_id(alert),
-        "ce_source": "/vigil/scoring",
-        "ce_type": "vigil.alert.v1",
-        "ce_time": at,
-        "content-type": "application/avro",
-    }
-    named = tuple((name, text.encode()) for name, text in headers.items())
-    return Output(ALERTS, alert.pseudonym, value, partition, named)
+    headers = cloud_event(alert_event_id(alert), by="scoring", of="vigil.alert.v1", at=at)
+    return Output(ALERTS, alert.pseudonym, value, partition, headers)
 
 
 def dead_letter(record: Record, refusal: Refusal) -> DeadLetter:
@@ -57,3 +54,13 @@ def dead_letter(record: Record, refusal: Refusal) -> DeadLetter:
 def dead_output(value: bytes, dead: DeadLetter) -> Output:
     """Write a dead letter; its key tells where the record stands, which names nobody."""
     return Output(DEAD_LETTERS, f"{dead.topic}/{dead.partition}/{dead.offset}".encode(), value)
+
+
+def conflict_notices(codec: Codec, conflicts: Iterable[Vitals]) -> Iterator[Output]:
+    """Tell of each source how many messages had a version that came before with another value."""
+    by_source: dict[str, list[int]] = {}
+    for event in conflicts:
+        by_source.setdefault(event.source, []).append(event.received_at)
+    for source, times in by_source.items():
+        notice = Notice(kind=VERSION_CONFLICT, source=source, at=max(times), count=len(times))
+        yield Output(NOTICES, source.encode(), codec.encode(notice))

@@ -12,6 +12,7 @@ from services.core.events import (
     Kind,
     PredictionBatch,
     Role,
+    Vitals,
 )
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
@@ -24,6 +25,7 @@ from services.scoring.horizon import KEY as HORIZON
 from services.scoring.horizon import Horizon, Look, nowhere
 from services.scoring.outputs import (
     alert_output,
+    conflict_notices,
     dead_letter,
     dead_output,
     prediction_output,
@@ -116,6 +118,14 @@ class Scoring:
             run = self._apply(some[: self._course.together(some)])
             done += len(run.offsets)
             yield from self._finish(run, crew, before)
+            yield from self._conflicts(
+                [some[place].value or b"" for place in self._ward.conflicts]
+            )
+
+    def _conflicts(self, values: Iterable[bytes]) -> Iterable[Output]:
+        """Tell of records that contradict what came before under the same name."""
+        codec = self._scorer.codec
+        return conflict_notices(codec, (codec.decode(value, Vitals) for value in values))
 
     def _apply(self, records: Sequence[Record]) -> Run:
         """Change the state by each record, and keep each patient that is due for a score.

@@ -71,7 +71,7 @@ class Run:
             if not named[place]:
                 told = self.event(place).encounter if place in self.messages.odd else b""
                 self._stays[place] = told or patient.encounter or ABSENT_PERSON
-            _, _, revised_at, ended, _, _ = applied
+            _, _, revised_at, ended, _, _, _ = applied
             if ended or revised_at is not None or patient.discharged:
                 self.notes[place] = Note(
                     revised_at=revised_at, ended=ended, discharged=patient.discharged
@@ -96,8 +96,8 @@ class Run:
 
     def columns(self) -> Columns:
         """Give all facts as columns."""
-        dispositions, causes, _, _, heads, rows = zip(*self._applied, strict=True)
-        facts = Facts(dispositions, causes, heads, rows, self._cohorts, self._stays)
+        dispositions, causes, _, _, heads, rows, suspects = zip(*self._applied, strict=True)
+        facts = Facts(dispositions, causes, heads, rows, suspects, self._cohorts, self._stays)
         return columns_of(self.offsets, self.messages, facts)
 
 

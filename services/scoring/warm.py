@@ -48,7 +48,7 @@ def warm(codec: Codec) -> None:
     run.follow(applied, ward.patients)
     run.columns()
     patient = ward.patients[NOBODY]
-    patient.history.write_features(rows[0])
+    patient.history.write_features(rows[0], _event(0, Kind.OBSERVATION))
     ward.load(*next(ward.whole([NOBODY], 0)))
     Shapley(read_trees(STUMP)).added(rows[:1])
 

@@ -40,10 +40,10 @@ from services.monitoring.outputs import (
     LABELLED,
     METRICS,
     PREDICTIONS,
-    SIGNALS,
     TALLIES,
 )
 from services.runtime.codec import Codec
+from services.runtime.envelope import SIGNALS
 from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.kafka.reader import ends

@@ -191,6 +191,7 @@ def test_state_that_must_never_expire_is_compacted_and_nothing_else_is() -> None
         "identity.v1",
         "patients.v1",
         "scoring-changelog",
+        "ingest-changelog",
         "labelling-changelog",
         "monitoring-folds-changelog",
         "monitoring-merged-changelog",

@@ -28,8 +28,8 @@ from dashboards.states import NO_COLOR, PALETTE
 from dashboards.words import MEASURES
 from services.cli.dashboards import app
 from services.core import measures, metrics
+from services.core.cohorts import GROUP_DIMENSIONS
 from services.core.events import State
-from services.core.tallies import GROUP_DIMENSIONS
 from services.local.home import REPO
 
 ALL = boards.boards()

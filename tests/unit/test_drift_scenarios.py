@@ -14,7 +14,7 @@ from batches import DAY, HOUR, MINUTE, person
 from builders import PARTITIONS, REPO, codec, terminology
 
 from services.core import baseline
-from services.core.cohorts import UNKNOWN
+from services.core.cohorts import GROUP_DIMENSIONS, UNKNOWN
 from services.core.events import (
     PredictionBatch,
     Role,
@@ -26,12 +26,11 @@ from services.core.events import (
 )
 from services.core.folds.hours import HourFold
 from services.core.judge.hours import DAYS, HourJudge
-from services.core.tallies import GROUP_DIMENSIONS
 from services.core.vitals import VARIABLE_INDEX, VITALS
 from services.monitoring.counting import CountTask
 from services.monitoring.detectors import adwin
 from services.monitoring.judging import JudgeTask
-from services.monitoring.outputs import SIGNALS
+from services.runtime.envelope import SIGNALS
 from services.runtime.ports import Record
 from services.simulator.messages import START
 from services.simulator.scenario import Strike, load_scenario

@@ -305,7 +305,13 @@ class Door:
         self.away = False
         self.metrics = Metrics(Build(service="gateway", version="1", revision="a", python="3"))
         desk = Desk(Sources(known), b"k" * 32, clock=lambda: now, randomness=bytes)
-        self.mllp = Mllp(desk, self._deliver, self.metrics)
+        self.happened: list[tuple[str, str, int]] = []
+        self.mllp = Mllp(desk, self._deliver, self.metrics, self._happened)
+
+    async def _happened(self, matter: str, source: str, at: int) -> None:
+        if self.away:
+            raise Retry("Kafka: away")
+        self.happened.append((matter, source, at))
 
     async def _deliver(self, record: Output) -> None:
         if self.away:
@@ -327,6 +333,18 @@ def test_a_message_is_accepted_when_it_is_held_and_not_before() -> None:
     (record,) = door.log
     assert dict(record.headers)["source"] == b"west"
     assert dict(record.headers)["content-type"] == b"application/fhir+json"
+
+
+def test_a_merge_is_noticed_durably_before_it_is_refused() -> None:
+    door, merge = Door(), f"{msh('ADT^A40')}\r{PID}".encode()
+    door.away = True
+    assert door.take(merge)[0] == "AE", "it comes again"
+    door.away = False
+    assert door.take(merge)[0] == "AR"
+    assert door.happened == [("patient_merge", "west", 1)]
+    assert not door.log
+    door.take(oru(obx(), kind="ORM^O01"))
+    assert len(door.happened) == 1
 
 
 def test_an_answer_repeats_nothing_of_a_patient() -> None:

@@ -180,6 +180,10 @@ class Scene:
         return next(line for line in lines if line.startswith(f"vigil_{name}{{")).split()[1]
 
 
+def stands(*, gap: int = 0, silent: int = 0) -> dict[tuple[str, str], int]:
+    return {("subscription_gap", "west"): gap, ("subscription_silent", "west"): silent}
+
+
 def test_a_gap_is_told_asked_for_and_closed_by_what_comes() -> None:
     scene = Scene()
     scene.hear(said(kind="handshake", since=0))
@@ -187,15 +191,18 @@ def test_a_gap_is_told_asked_for_and_closed_by_what_comes() -> None:
     scene.hear(said(4))
     scene.look()
     assert (scene.asked, scene.gauge("subscription_gaps")) == ([], "0.0"), "they may overtake"
+    assert scene.catching.stands() == stands(gap=0)
     scene.now += GRACE_S
     scene.look()
     assert (scene.asked, scene.gauge("subscription_gaps")) == ([(2, 3)], "1.0")
+    assert scene.catching.stands() == stands(gap=1)
     scene.look()
     assert len(scene.asked) == 1, "a server that is away is not hammered"
     scene.answer = r5(2, 3, kind="query-event", since=4)
     scene.now += FIRST_PAUSE_S
     scene.look()
     assert (len(scene.taken), scene.gauge("subscription_gaps")) == (1, "0.0")
+    assert scene.catching.stands() == stands(gap=0)
 
 
 def test_an_idle_subscription_is_told_and_asked_about_and_heard_again() -> None:
@@ -207,8 +214,18 @@ def test_an_idle_subscription_is_told_and_asked_about_and_heard_again() -> None:
     scene.now += 2
     scene.look()
     assert (scene.asked, scene.gauge("silent_subscriptions")) == ([(2, None)], "1.0")
+    assert scene.catching.stands() == stands(silent=1)
     scene.hear(said(kind="heartbeat", since=1))
     assert scene.gauge("silent_subscriptions") == "0.0"
+    assert scene.catching.stands() == stands()
+
+
+def test_of_a_source_that_was_not_heard_nothing_is_said_until_it_is_silent() -> None:
+    scene = Scene()
+    assert scene.catching.stands() == {}
+    scene.now += 121
+    scene.look()
+    assert scene.catching.stands() == {("subscription_silent", "west"): 1}
 
 
 def test_the_next_life_asks_for_what_came_between(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The fold of patient-hours, held to its definition whatever the order, the cut and the crash."""
 
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from services.core.baseline import (
     CohortReference,
     FeatureReference,
 )
+from services.core.cohorts import GROUP_DIMENSIONS
 from services.core.errors import Reason, Refusal
 from services.core.events import (
     Cause,
@@ -30,9 +32,9 @@ from services.core.events import (
     packed,
 )
 from services.core.folds.hours import HourFold
+from services.core.folds.patients import PatientHours, label_of
 from services.core.tallies import (
     EMPTY,
-    GROUP_DIMENSIONS,
     CohortTally,
     GroupTally,
     HourTally,
@@ -41,6 +43,7 @@ from services.core.tallies import (
     merged,
 )
 from services.core.vitals import VITALS
+from services.core.windows import Window
 
 EDGES = {"HR": [70.0, 80.0, 90.0], "Temp": [36.6, 37.1], "MAP": [65.0]}
 
@@ -516,3 +519,20 @@ def test_a_pseudonym_of_its_own_is_one_patient() -> None:
     [tally] = folded.due()
     assert decode(tally.body).patients == 2
     assert person(7) not in tally.body
+
+
+def test_state_of_before_there_were_so_many_dimensions_is_read() -> None:
+    before, hours = PatientHours(Window(0, DAY)), PatientHours(Window(0, DAY))
+    before._slot(bytes(16))
+    before._labels = {"female": 0, "unknown": 1, "MICU": 2}
+    before._cohorts[0] = [0, 1, 1, 2, 0, 0, 0, 0]
+    row = before.pack()
+    parts = msgspec.msgpack.decode(zlib.decompress(row[8:]))
+    parts[2] = parts[2][: 4 * 4]  # the codes, when there were four dimensions
+    hours.unpack(row[:8] + zlib.compress(msgspec.msgpack.encode(parts)))
+    groups = {d: label_of(labels, codes[0]) for d, (codes, labels) in hours.groups().items()}
+    assert groups == {
+        **dict.fromkeys(GROUP_DIMENSIONS, "unknown"),
+        "sex": "female",
+        "unit": "MICU",
+    }

@@ -23,7 +23,8 @@ from services.core.judge.verdict import Earlier, Verdict
 from services.core.windows import Window
 from services.monitoring.docket import Docket, Stated
 from services.monitoring.judging import JudgeTask
-from services.monitoring.outputs import DEAD_LETTERS, METRICS, SIGNALS
+from services.monitoring.outputs import DEAD_LETTERS, METRICS
+from services.runtime.envelope import SIGNALS
 from services.runtime.ports import Output, Record
 
 HOUR = 3_600_000_000

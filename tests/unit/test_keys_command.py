@@ -5,14 +5,18 @@ import stat
 from pathlib import Path
 
 import pytest
+from allowed import strangers
 from typer.testing import CliRunner, Result
 
+from services.cli import changing, identity
 from services.cli.keyring import append
 from services.cli.main import app
-from services.core.errors import CommandError
-from services.runtime.vault import read_epochs
+from services.core.errors import CommandError, Retry
+from services.core.events import Change, Identity
+from services.runtime.vault import Vault, read_epochs
 
 OLD = bytes(range(32))
+ASKED = ["--requested-by", "M. Okafor", "--reason", "a call"]
 
 
 @pytest.fixture
@@ -80,11 +84,44 @@ def test_two_hands_at_once_append_one_key(path: Path) -> None:
 def test_an_identity_needs_the_key_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VIGIL_PAYLOAD_KEY_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("VIGIL_HOME", str(tmp_path))
-    done = CliRunner().invoke(app, ["identity", "show", "a1" * 16])
+    done = CliRunner().invoke(app, ["identity", "show", "a1" * 16, *ASKED])
     assert done.exit_code == 3
     assert "VGL-3501" in done.stderr
 
 
 @pytest.mark.parametrize("word", ["", "a1", "zz" * 16, "a1" * 17])
 def test_what_is_no_pseudonym_is_not_looked_for(word: str) -> None:
-    assert CliRunner().invoke(app, ["identity", "show", word]).exit_code == 2
+    assert CliRunner().invoke(app, ["identity", "show", word, *ASKED]).exit_code == 2
+
+
+@pytest.mark.parametrize("asked", [[], ASKED[:2], ["--requested-by", " ", "--reason", "a call"]])
+def test_who_does_not_say_who_asks_and_why_is_shown_nobody(asked: list[str]) -> None:
+    assert CliRunner().invoke(app, ["identity", "show", "a1" * 16, *asked]).exit_code == 2
+
+
+def test_nobody_is_shown_before_it_is_written_who_asked(
+    monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    name = bytes.fromhex("a1" * 16)
+    sealed = Vault([OLD]).seal(b'{"source":"west","reference":"Patient/p-1"}', name, 1)
+    monkeypatch.setenv("VIGIL_PAYLOAD_KEY_FILE", str(path))
+    monkeypatch.setattr(
+        identity, "_latest", lambda _: Identity(pseudonym=name, key_epoch=1, ciphertext=sealed)
+    )
+
+    def away(*_: object) -> None:
+        raise Retry("Kafka: away")
+
+    written: list[Change] = []
+    command = ["identity", "show", name.hex(), *ASKED]
+    monkeypatch.setattr(changing, "write", away)
+    refused = CliRunner().invoke(app, command)
+    assert (refused.exit_code, "p-1" in refused.output) == (4, False)
+    monkeypatch.setattr(changing, "write", lambda change, *_: written.append(change))
+    shown = CliRunner().invoke(app, command)
+    assert (shown.exit_code, "Patient/p-1" in shown.stdout) == (0, True)
+    (entry,) = written
+    assert (entry.kind, entry.subject) == ("access", f"identity/{name.hex()}")
+    assert (entry.requested_by, entry.reason) == ("M. Okafor", "a call")
+    assert "p-1" not in str(entry)
+    assert strangers("changes.v1", entry) == []

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled_hours import BEGIN, chain, hour_label, labelled, progress, who
+from labelled_hours import BEGIN, COHORTS, DIMENSIONS, chain, hour_label, labelled, progress, who
 
+from services.core.cohorts import GROUP_DIMENSIONS, grouped
 from services.core.errors import Reason, Refusal
 from services.core.events import HourLabel, Labelled, Tally
 from services.core.folds.labels import HORIZON_S, REACH, LabelFold
@@ -31,6 +32,8 @@ from services.core.label_tallies import (
 from services.core.windows import DAY, HOUR
 
 DAYS = 3
+KNOWN = dict(zip(DIMENSIONS, COHORTS, strict=True))
+LABELS = tuple(KNOWN.get(dimension, "unknown") for dimension in GROUP_DIMENSIONS)
 AFTER = BEGIN + DAYS * DAY
 
 labels = st.builds(
@@ -52,7 +55,7 @@ counts = st.builds(
 )
 tallies = st.dictionaries(
     st.builds(
-        lambda patient, unit: Group(who(patient), ("female", "80+", "asian", unit)),
+        lambda patient, unit: Group(who(patient), grouped(("female", "80+", "asian", unit))),
         st.integers(0, 3),
         st.sampled_from(("MICU", "SICU")),
     ),
@@ -125,7 +128,7 @@ def defined(told: Iterable[list[Labelled]]) -> dict[int, LabelTally]:
     }
     for event in (event for revisions in told for event in revisions):
         day = lines[event.hour - event.hour % DAY]
-        group = day[Group(event.pseudonym, ("female", "65-79", "asian", "MICU"))]
+        group = day[Group(event.pseudonym, LABELS)]
         if event.before is not None:
             group.remove(counts_of(event.before, HORIZON_S))
         if event.now is not None:
@@ -298,7 +301,7 @@ def test_an_hour_counts_in_the_cohorts_it_was_told_of_and_unknown_is_one() -> No
     first = labelled(hour_label(), cohort_dimensions=["unit", "sex"], cohorts=["MICU", "male"])
     moved = labelled(hour_label(), revision=1, cohort_dimensions=["unit"], cohorts=["SICU"])
     [group] = folded([first, moved])[BEGIN]
-    assert group.labels == ("unknown", "unknown", "unknown", "SICU")
+    assert group.labels == grouped(("unknown", "unknown", "unknown", "SICU"))
 
 
 @pytest.mark.parametrize(
@@ -395,12 +398,26 @@ def test_what_is_no_label_is_refused_by_its_code_and_changes_nothing(
         msgspec.msgpack.encode([[], [[b"p", [[0, list(NOTHING)]]]]]),
         msgspec.msgpack.encode([[["a"] * 4], [[b"p", [[0, [-1, *NOTHING[1:]]]]]]]),
         msgspec.msgpack.encode([[["a"] * 4], [[b"p", [[-1, list(NOTHING)]]]]]),
+        msgspec.msgpack.encode([[["a"] * 3], []]),
+        msgspec.msgpack.encode([[["a"] * (len(GROUP_DIMENSIONS) + 1)], []]),
         encode({Group(b"p", ("a", "b", "c", "d")): NOTHING}) + b"\x00",
     ],
 )
 def test_a_malformed_tally_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal):
         decode(body)
+
+
+def test_a_tally_of_before_there_were_so_many_dimensions_knows_nothing_of_the_new_ones() -> None:
+    old = encode({Group(b"p", ("female", "80+", "asian", "MICU")): NOTHING})
+    (group,) = decode(old)
+    assert dict(zip(GROUP_DIMENSIONS, group.labels, strict=True)) == {
+        **dict.fromkeys(GROUP_DIMENSIONS, "unknown"),
+        "sex": "female",
+        "age_band": "80+",
+        "race": "asian",
+        "unit": "MICU",
+    }
 
 
 def test_what_one_hour_adds_can_be_taken_out_again() -> None:

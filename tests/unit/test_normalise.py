@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 
 from services.core.errors import Reason, Refusal
 from services.core.events import (
+    Demographics,
     Fate,
     Flag,
     Identity,
@@ -372,16 +373,30 @@ def coverage(code: str, **elements: object) -> Resource:
     return {"resourceType": "Coverage", "type": kind, "beneficiary": beneficiary, **elements}
 
 
-def test_a_coverage_beside_its_patient_tells_the_payer_and_alone_nothing() -> None:
+def test_a_coverage_beside_its_patient_tells_the_payer_with_it_and_alone_by_itself() -> None:
     (event,), fates, _ = read(bundle(patient(), coverage("2")))
     assert event.demographics is not None
     assert event.demographics.payer == "medicaid"
     assert [entry.fate for entry in fates] == [Fate.VITALS, Fate.VITALS]
-    _, (alone,), _ = read(coverage("2"))
-    assert (alone.fate, alone.detail) == (Fate.OUT_OF_SCOPE, "Coverage")
-    (other,), _, _ = read(bundle(patient(), coverage("2", beneficiary={"reference": "Patient/x"})))
-    assert other.demographics is not None
-    assert other.demographics.payer is None
+    (alone,), (entry,), _ = read(coverage("2"))
+    assert (entry.fate, alone.kind, alone.pseudonym) == (
+        Fate.VITALS,
+        Kind.PATIENT,
+        event.pseudonym,
+    )
+    assert alone.demographics == Demographics(payer="medicaid")
+    theirs = coverage("2", beneficiary={"reference": "Patient/x"})
+    (ours, other), _, _ = read(bundle(patient(), theirs))
+    assert ours.demographics is not None
+    assert (ours.demographics.payer, other.demographics) == (None, alone.demographics)
+
+
+@pytest.mark.parametrize(
+    "elements", [{"beneficiary": None}, {"beneficiary": {"reference": "Group/g"}}, {"type": None}]
+)
+def test_a_coverage_that_tells_no_payer_of_anybody_is_out_of_scope(elements: Resource) -> None:
+    made, (entry,), _ = read({**coverage("2"), **elements})
+    assert (made, entry.fate, entry.detail) == ([], Fate.OUT_OF_SCOPE, "Coverage")
 
 
 def test_an_encounter_tells_status_unit_and_period() -> None:

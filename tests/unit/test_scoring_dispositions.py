@@ -27,6 +27,7 @@ from wards import (
     tick,
 )
 
+from services.core.cohorts import DIMENSIONS
 from services.core.errors import Stop
 from services.core.events import Cause, DeadLetter, Flag, Identity, Kind, Step, Vitals
 from services.core.features import FEATURES
@@ -409,3 +410,19 @@ def test_somebody_who_was_never_measured_is_remembered_for_a_month() -> None:
     assert person("p") in run.patients
     run.hand(log([tick(START + 31 * 24 * HOUR)], first=100))
     assert person("p") not in run.patients
+
+
+def cohort_of_last(dimension: str, *events: Vitals) -> str:
+    entry = replay([*events, measured("p", START + HOUR, {"HR": 80})]).entries[-1]
+    return str(dict(zip(DIMENSIONS, entry["cohorts"], strict=True))[dimension])
+
+
+def test_a_payer_that_is_told_alone_leaves_the_rest_and_stays_until_another_is_told() -> None:
+    told = identified("p", START, sex="female", birth_sex="male", language="es")
+    paid = identified("p", START + 1, payer="medicaid")
+    for events in ((told, paid), (paid, told)):
+        found = {name: cohort_of_last(name, *events) for name in DIMENSIONS}
+        assert (found["sex"], found["birth_sex"], found["language"]) == ("female", "male", "es")
+        assert found["payer"] == "medicaid"
+    other = identified("p", START + 2, payer="private")
+    assert cohort_of_last("payer", paid, told, other) == "private"

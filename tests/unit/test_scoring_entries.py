@@ -81,7 +81,7 @@ def test_an_entry_says_what_its_event_measured_and_who_it_was_about() -> None:
     ]
     assert entries[6]["measured"] == {}
     assert entries[8]["measured"] == {"Platelets": 250}
-    assert entries[2]["cohorts"] == ["male", "65-79", "white", *["unknown"] * 3, "MICU"]
+    assert entries[2]["cohorts"] == ["male", "unknown", "65-79", "white", *["unknown"] * 3, "MICU"]
     assert entries[2]["encounter"] == person("e1")
     nobody = [entries[i]["pseudonym"] for i in (5, 9, 10)]
     assert nobody == [bytes(16)] * 3

@@ -12,7 +12,7 @@ from services.scoring.patients.form import MARK
 from services.scoring.patients.journal import KEY
 
 PATIENT = bytes(16)
-FORMS = {b"vgl2": "d9468c176e79253a37975bf4a2d0443e7b229633c5354b7219ac3b34a224b265"}
+FORMS = {b"vgl3": "c0f1516fd0d2837bd30f96d85e77dc083cd78b1e8b481bdda14a97b91f6a3a81"}
 """What the rows of a ward are, by the mark of their form: a digest of the bytes."""
 
 

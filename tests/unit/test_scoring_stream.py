@@ -35,7 +35,7 @@ from services.runtime.model import OnnxModel
 from services.runtime.ports import Output
 from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
-from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, SIZE
+from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, RUNS, SIZE
 from services.scoring.patients.patient import Patient
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
@@ -321,11 +321,11 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
 
 
 def variables_of(patient: Patient) -> NDArray[np.uint8]:
-    """Give the variable of each reading that is kept; its column is the last but one of a row."""
+    """Give the variable of each reading that is kept; two columns follow it in a row."""
     (row,) = patient.history._slots.rows([patient.history.slot])
     counts = np.frombuffer(row, np.int32, COUNTS)
-    readings, known, size = counts[READINGS], counts[KNOWN], counts[SIZE]
-    return np.frombuffer(row, np.uint8)[size - known - readings : size - known]
+    readings, end = counts[READINGS], counts[SIZE] - 2 * counts[RUNS] - counts[KNOWN]
+    return np.frombuffer(row, np.uint8)[end - readings : end]
 
 
 def minutely(minutes: int) -> list[Vitals]:

@@ -23,7 +23,7 @@ from canary.traffic import Canaries, Sender
 from whole_path import INGESTED, WholePath, until
 
 from services.core import events as messages
-from services.core.events import DeadLetter, Identity
+from services.core.events import Change, DeadLetter, Identity
 from services.core.pseudonyms import patient_pseudonym
 from services.local.ports import free_port
 from services.runtime.codec import Codec
@@ -264,9 +264,15 @@ def test_a_pseudonym_is_shown_to_who_has_the_key_file_and_to_nobody_else(
     searched: Searched,
 ) -> None:
     (record, _), *_ = decoded(searched, "identity.v1")
-    code, told = searched.vigil("identity", "show", record.key.hex())
+    asked = ("--requested-by", "M. Okafor", "--reason", "a call")
+    code, told = searched.vigil("identity", "show", record.key.hex(), *asked)
     assert code == 0
     key = read_keys(Path(searched.environ["VIGIL_PSEUDONYM_KEY_FILE"]))[0]
     name = told["reference"].removeprefix("Patient/")
     assert patient_pseudonym(key, told["source"], name) == record.key
-    assert b"VGL-5503" in searched.said("identity", "show", "00" * 16)
+    changes = [event for _, event in decoded(searched, "changes.v1")]
+    entry = next(c for c in changes if isinstance(c, Change) and c.kind == "access")
+    assert entry.subject == f"identity/{record.key.hex()}"
+    assert (entry.requested_by, entry.reason) == ("M. Okafor", "a call")
+    assert name not in str(entry)
+    assert b"VGL-5503" in searched.said("identity", "show", "00" * 16, *asked)

@@ -34,6 +34,9 @@ def predictions(event: events.PredictionBatch) -> Columns:
     columns["kind"] = _words(event, "kinds", _KINDS)
     columns["disposition"] = _words(event, "dispositions", _DISPOSITIONS)
     columns["cause"] = _words(event, "causes", _CAUSES)
+    columns["suspects"] = (
+        _numbers(event, "suspects", "<u2", count).tolist() if event.suspects else [0] * count
+    )
     columns["decision"] = _words(event, "decisions", _DECISIONS)
     columns["score"] = _nullable(_numbers(event, "scores", "<f4", count))
     columns["threshold"] = _nullable(_numbers(event, "thresholds", "<f4", count))

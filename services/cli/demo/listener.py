@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from services.core.events import Alert, Signal, Step
+from services.core.notices import MATTERS
 from services.runtime.codec import Codec
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.listening import Listening
@@ -58,8 +59,10 @@ class Listener:
         if record.topic == "predictions.v1":
             self._milestone("first score")
         elif record.topic == "signals.v1":
-            self.signals.append(self._codec.decode(record.value or b"", Signal))
-            self._milestone("first signal")
+            signal = self._codec.decode(record.value or b"", Signal)
+            self.signals.append(signal)
+            if signal.metric not in MATTERS:  # the story is about the model, not its feeds
+                self._milestone("first signal")
         else:
             self._hear_alert(record)
 

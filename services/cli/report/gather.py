@@ -104,8 +104,8 @@ _CHANGES: Final = (
     " toUnixTimestamp64Micro(made_at) AS made_at,"
     " toUnixTimestamp64Micro(effective_from) AS effective_from,"
     " requested_by, approved_by, reason, before, after FROM changes"
-    f" WHERE {_in('changes.effective_from')} ORDER BY changes.effective_from, changes.made_at,"
-    " change_id LIMIT 1 BY change_id"
+    f" WHERE {_in('changes.effective_from')} AND changes.kind != 'access'"
+    " ORDER BY changes.effective_from, changes.made_at, change_id LIMIT 1 BY change_id"
 )
 
 

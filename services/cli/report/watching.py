@@ -38,7 +38,7 @@ def groups(material: Material) -> Section:
     """Give each group's numbers, with the states of their differences."""
     figures = [
         figure
-        for dimension, title in words.DIMENSIONS.items()
+        for dimension, title in words.GROUPED_BY.items()
         for figure in _dimension(material, dimension, title)
     ]
     return Section("groups", "Groups of patients", [GROUPS], figures)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from dashboards.states import STATES
-from dashboards.words import ANSWERS, MEASURES, WHY
+from dashboards.words import ANSWERS, DIMENSIONS, MATTERS, MEASURES, WHY
 from services.cli.report.view import Cell
 from services.core.baseline import EVERYBODY, PRESENCE
 from services.core.events import Measurement, State
@@ -14,7 +14,7 @@ from services.core.stats.sketches import SMALLEST_CELL
 FEW: Final = f"<{SMALLEST_CELL}"
 NOT_SHOWN: Final = "not shown"
 UNKNOWN: Final = "—"
-DIMENSIONS: Final = {"sex": "Sex", "age_band": "Age band", "race": "Race", "unit": "Unit"}
+GROUPED_BY: Final = DIMENSIONS
 _PLAIN: Final = {
     "alerts_per_100_patient_days": "{:.1f}",
     "lead_time_h": "{:.1f} h",
@@ -29,7 +29,7 @@ _FRACTION: Final = re.compile(r"-?\d+\.\d+(e-?\d+)?|-?\d+e-?\d+")
 
 def measure(metric: str) -> str:
     """Name a metric; one that is not known by its own name."""
-    return MEASURES.get(metric, metric)
+    return MEASURES.get(metric) or MATTERS.get(metric, metric)
 
 
 def about(metric: str, feature: str) -> str:

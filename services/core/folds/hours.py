@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.baseline import Baseline
+from services.core.cohorts import GROUP_DIMENSIONS
 from services.core.events import PredictionBatch, Role, Tally
 from services.core.folds.calendar import Calendar
 from services.core.folds.columns import Columns, columns_of
 from services.core.folds.fold import FoldRow
 from services.core.folds.patients import PatientHours
 from services.core.folds.summing import hour_tally
-from services.core.tallies import GROUP_DIMENSIONS, HOURS_LAYOUT, encode
+from services.core.tallies import HOURS_LAYOUT, encode
 from services.core.windows import DAY, HOUR, Window
 
 TOPIC: Final = "predictions.v1"

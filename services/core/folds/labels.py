@@ -6,13 +6,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from services.core.cohorts import UNKNOWN
+from services.core.cohorts import GROUP_DIMENSIONS, UNKNOWN, grouped
 from services.core.errors import Reason, Refusal
 from services.core.events import PSEUDONYM_BYTES, Labelled, Tally
 from services.core.folds.calendar import Calendar
 from services.core.folds.fold import FoldRow
 from services.core.label_tallies import (
-    DIMENSIONS,
     LAYOUT,
     NOTHING,
     Counts,
@@ -210,7 +209,7 @@ class LabelFold:
         for stay, kept in self._windows.get(start, {}).items():
             for written in kept.hours().values():
                 hour = _HOUR.decode(written)
-                yield Group(stay.pseudonym, hour.labels), hour.counts
+                yield Group(stay.pseudonym, grouped(hour.labels)), hour.counts
 
 
 def tally_of(lines: Iterable[tuple[Group, Counts]]) -> LabelTally:
@@ -229,7 +228,7 @@ def line_of(event: Labelled) -> tuple[Group, Counts]:
 
 def _labels(event: Labelled) -> tuple[str, ...]:
     known = dict(zip(event.cohort_dimensions, event.cohorts, strict=True))
-    return tuple(known.get(dimension, UNKNOWN) for dimension in DIMENSIONS)
+    return tuple(known.get(dimension, UNKNOWN) for dimension in GROUP_DIMENSIONS)
 
 
 def check(event: Labelled) -> None:

@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.core.cohorts import UNKNOWN
+from services.core.cohorts import GROUP_DIMENSIONS, UNKNOWN
 from services.core.events import Decision
 from services.core.folds.columns import Columns
-from services.core.tallies import GROUP_DIMENSIONS
 from services.core.vitals import VITALS
 from services.core.windows import HOUR, Window
 
@@ -197,7 +196,7 @@ class PatientHours:
         self._labels = {label: place for place, label in enumerate(packed.labels)}
         many, cells = len(self._slots), self.hours * _VITALS
         self._allocate(max(_FEW, many))
-        self._cohorts[:many] = np.frombuffer(packed.cohorts, "<i4").reshape(many, -1)
+        self._unpack_cohorts(np.frombuffer(packed.cohorts, "<i4").reshape(many, -1))
         self._raised[:many] = _flags(packed.raised, many)
         self._abstained[:many] = _flags(packed.abstained, many)
         for kept, bits in self._hourly(packed):
@@ -206,6 +205,13 @@ class PatientHours:
         self._values[:many].reshape(-1)[present] = _numbers(packed.values, "<f4")
         moments = np.cumsum(_numbers(packed.moments, "<u4"), dtype=np.uint32)
         self._moments[:many].reshape(-1)[present] = moments
+
+    def _unpack_cohorts(self, codes: NDArray[np.int32]) -> None:
+        """Take what was kept; of dimensions that came since then nothing is known."""
+        many, known = codes.shape
+        if known < len(GROUP_DIMENSIONS) and many:
+            self._cohorts[:many, known:] = self._labels.setdefault(UNKNOWN, len(self._labels))
+        self._cohorts[:many, :known] = codes
 
     def _hourly(self, packed: _Packed) -> Iterable[tuple[NDArray[np.bool_], bytes]]:
         yield self._exists, packed.exists

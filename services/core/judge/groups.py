@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.core.baseline import EVERYBODY
-from services.core.label_tallies import DIMENSIONS, NUMBERS, Group, LabelTally
+from services.core.cohorts import GROUP_DIMENSIONS
+from services.core.label_tallies import NUMBERS, Group, LabelTally
 from services.core.stats.intervals import REPLICATES, poisson_weights
 
 Float64 = NDArray[np.float64]
@@ -76,7 +77,7 @@ def cohorts_of(tally: LabelTally) -> Iterator[Cohort]:
 def _members(groups: Sequence[Group]) -> dict[str, list[int]]:
     """Places of the groups of each cohort."""
     members = {EVERYBODY: list(range(len(groups)))}
-    for at, dimension in enumerate(DIMENSIONS):
+    for at, dimension in enumerate(GROUP_DIMENSIONS):
         for label in sorted({group.labels[at] for group in groups}):
             members[f"{dimension}={label}"] = [
                 place for place, group in enumerate(groups) if group.labels[at] == label

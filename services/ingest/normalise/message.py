@@ -136,11 +136,12 @@ class Reader:
         return people.read_patient(content, payer, codes, self._message.received_at)
 
     def _coverage(self, content: dict[str, Any]) -> Finding:
-        """A Coverage counts where a Patient of the same message takes up what it says."""
+        """A Patient of the same message takes up what a Coverage says; else it counts alone."""
         for patient in self._of_type("Patient"):
             if self._takes_up(patient, content):
                 return Noted(patient["id"])
-        return OutOfScope("Coverage")
+        found = people.read_coverage(content, self._links, self._terminology.people)
+        return found or OutOfScope("Coverage")
 
     def _takes_up(self, patient: dict[str, Any], coverage: dict[str, Any]) -> bool:
         identifier, codes = patient.get("id"), self._terminology.people

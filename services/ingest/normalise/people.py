@@ -111,6 +111,17 @@ def _language(seen: Patient) -> str | None:
     return next((tag for tag in tags if _LANGUAGE.fullmatch(tag)), None)
 
 
+def read_coverage(content: dict[str, Any], links: Links, codes: PeopleCodes) -> Person | None:
+    """Read a Coverage that came without its patient; None where it tells no payer of anybody."""
+    try:
+        seen = resources.read(content, Coverage)
+        patient = links.patient(resources.target(seen.beneficiary), "beneficiary")
+    except Refusal:
+        return None
+    payer = payer_of(patient, [content], links, codes)
+    return Person(patient=patient, demographics=Demographics(payer=payer)) if payer else None
+
+
 def payer_of(
     patient: str, coverages: Sequence[Any], links: Links, codes: PeopleCodes
 ) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.core.errors import Stop
 
-MARK: Final = b"vgl2"
+MARK: Final = b"vgl3"
 
 
 def marked(row: bytes) -> bytes:

@@ -50,12 +50,14 @@ from services.scoring.patients.slots import (
     lay_open,
 )
 from services.scoring.patients.summary import HOURS, LAST_AT, MANY, NEVER, absorb, empty_cells
+from services.scoring.patients.suspicion import suspects
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""
-DID, REVISED_AT, NEWEST, ROW = range(4)
+DID, REVISED_AT, NEWEST, ROW, SUSPECT = range(5)
 """Of a measurement: what it did (see `readings`), when the oldest value that was revised had been
-measured, the newest measured_at after it, and its place among the rows of features or NONE."""
+measured, the newest measured_at after it, its place among the rows of features or NONE, and which
+of its values are suspect (see `suspicion`)."""
 FINISHED, STRANGE, FULL = range(3)
 """Why a run stopped: it is done; the measurement may begin an encounter, or belong to none; there
 is no room for it (`Slots.make_room`), and nothing was done."""
@@ -70,7 +72,7 @@ class Measurements(NamedTuple):
         told: (B,) uint8: the bytes that tell them.
         fields: (N, FIELDS) int64: places in them, see `message`.
         slots: (N,) int64: of the patients, NONE of whom nobody heard.
-        done: (N, 4) int64: DID, REVISED_AT, NEWEST, ROW; filled in.
+        done: (N, 5) int64: DID, REVISED_AT, NEWEST, ROW, SUSPECT; filled in.
     """
 
     told: Array
@@ -108,16 +110,17 @@ class History:
             what they did, and when the oldest value that was revised had been measured.
         """
         told, fields = spelled(event)
-        done = np.empty(4, np.int64)
+        done = np.empty(5, np.int64)
         while not measure(self._slots.store, self.slot, self._slots.sheet, told, fields, done):
             self._slots.make_room(self.slot, len(event.variables))
         return int(done[DID]), int(done[REVISED_AT])
 
-    def write_features(self, row: Array) -> None:
-        """Write the features as of the newest reading."""
+    def write_features(self, row: Array, event: Vitals) -> int:
+        """Write the features as of the newest reading, and say what is suspect of an event."""
         while not lay_open(self._slots.store, self.slot, self._slots.sheet, 0):
             self._slots.make_room(self.slot, 0)
         write_features(self._slots.sheet, self._slots.store.person[self.slot], row)
+        return int(suspects(self._slots.sheet, *spelled(event)))
 
     @property
     def heard_at(self) -> int:
@@ -181,6 +184,7 @@ def follow(
         if len(rows) and these.done[i, DID] & (NEW | REVISED):
             write_features(sheet, store.person[slot], rows[taken])
             these.done[i, ROW] = taken
+            these.done[i, SUSPECT] = suspects(sheet, these.told, fields)
             taken += 1
     return len(these.slots), taken, FINISHED
 
@@ -227,6 +231,7 @@ def measure(
     if behind:
         did |= BEHIND
     done[DID], done[REVISED_AT], done[NEWEST], done[ROW] = did, revised_at, sheet.state[HEAD], NONE
+    done[SUSPECT] = 0
     return lay_away(store, slot, sheet)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.features import CELLS
+from services.core.vitals import VITALS
 from services.scoring.patients.sheet import (
     AT,
     FLAGS,
@@ -24,20 +25,21 @@ from services.scoring.patients.sheet import (
     Sheet,
     wipe,
 )
-from services.scoring.patients.summary import HOURS, LAST_AT, MANY
+from services.scoring.patients.summary import HOURS, LAST_AT, MANY, RUN
 
-READINGS, IDS, TIMES, VERSIONS, MARKS, SHORT, KNOWN, RINGS, SIZE = range(9)
+READINGS, IDS, TIMES, VERSIONS, MARKS, SHORT, KNOWN, RINGS, SIZE, RUNS = range(10)
 """The header: how many readings, resources, times, versions, flags, short values, variables of the
-past and rings of hours there are, and how many bytes."""
-COUNTS: Final = 10  # the last is 0: what follows begins at a multiple of eight
+past and rings of hours there are, how many bytes, and how many vital signs of the past."""
+COUNTS: Final = 10  # an even number: what follows begins at a multiple of eight
 HEADER_BYTES: Final = 4 * COUNTS
-MOST_BYTES: Final = HEADER_BYTES + 17 * MANY + 4 * int(np.prod(CELLS))
+MOST_BYTES: Final = HEADER_BYTES + 17 * MANY + 2 * len(VITALS) + 4 * int(np.prod(CELLS))
 """Of a row without readings."""
 READING_BYTES: Final = 3 * 8 + 4 + 2 + 1 + 1
 """The most that a reading adds."""
 _NEW_ID, _NEW_TIME, _NEW_VERSION, _NEW_FLAGS, _TENTHS, _HUNDREDTHS = (1 << bit for bit in range(6))
 _LARGEST_SHORT: Final = (1 << 15) - 1
 _CELLS: Final = int(np.prod(CELLS))
+_VITALS: Final = len(VITALS)
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +58,7 @@ class _Parts(NamedTuple):
     bits: Array  # what of a reading is not that of the one before, and how its value is told
     variables: Array
     known: Array  # variables of the past
+    runs: Array  # of its vital signs, the lower byte of each, then the upper one of each
 
 
 @compiled
@@ -121,6 +124,9 @@ def unpack(sheet: Sheet) -> None:
         sheet.last[variable] = parts.last[place]
         sheet.known[LAST_AT, variable] = parts.last_at[place]
         sheet.known[HOURS, variable] = parts.hours[place]
+    for place in range(counts[RUNS]):
+        run = np.int64(parts.runs[place]) + (np.int64(parts.runs[counts[RUNS] + place]) << 8)
+        sheet.known[RUN, parts.known[place]] = run
     if counts[RINGS]:
         sheet.state[HOURLY] = 1
         sheet.cells.reshape(_CELLS)[:] = parts.cells
@@ -174,10 +180,11 @@ def _count(sheet: Sheet, counts: Array) -> int:
         counts[MARKS] += (bits & _NEW_FLAGS) > 0
     for variable in range(MANY):
         counts[KNOWN] += sheet.known[HOURS, variable] > 0
+        counts[RUNS] += variable < _VITALS and sheet.known[HOURS, variable] > 0
     longest = counts[IDS] + counts[TIMES] + counts[VERSIONS] + counts[KNOWN]
     long = counts[READINGS] - counts[SHORT] + 2 * counts[KNOWN] + _CELLS * counts[RINGS]
     short = 2 * counts[MARKS] + 2 * counts[SHORT] + 2 * counts[READINGS] + counts[KNOWN]
-    size = int(HEADER_BYTES + 8 * longest + 4 * long + short)
+    size = int(HEADER_BYTES + 8 * longest + 4 * long + short + 2 * counts[RUNS])
     counts[SIZE] = size
     return size
 
@@ -190,6 +197,9 @@ def _pack_past(sheet: Sheet, parts: _Parts) -> None:
             parts.known[place], parts.last[place] = variable, sheet.last[variable]
             parts.last_at[place] = sheet.known[LAST_AT, variable]
             parts.hours[place] = sheet.known[HOURS, variable]
+            if variable < _VITALS:  # they come first, so that both have one place
+                parts.runs[place] = sheet.known[RUN, variable] & 0xFF
+                parts.runs[len(parts.runs) // 2 + place] = sheet.known[RUN, variable] >> 8
             place += 1
     if sheet.state[HOURLY]:
         parts.cells[:] = sheet.cells.reshape(_CELLS)
@@ -212,6 +222,7 @@ def _parts(packed: Array, counts: Array) -> _Parts:
     bits = short + 2 * counts[SHORT]
     variables = bits + many
     of_past = variables + many
+    runs = of_past + known
     return _Parts(
         packed[ids:times].view(np.int64),
         packed[times:versions].view(np.int64),
@@ -225,5 +236,6 @@ def _parts(packed: Array, counts: Array) -> _Parts:
         packed[short:bits].view(np.int16),
         packed[bits:variables],
         packed[variables:of_past],
-        packed[of_past : of_past + known],
+        packed[of_past:runs],
+        packed[runs : runs + 2 * np.int64(counts[RUNS])],
     )

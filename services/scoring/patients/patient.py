@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from services.core.cohorts import UNKNOWN, cohorts_of
+from services.core.cohorts import UNKNOWN, cohorts_of, known_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
@@ -94,7 +94,7 @@ class Patient:
 
     def identify(self, demographics: Demographics | None) -> None:
         """Learn who the patient is."""
-        self.demographics = _with_shared_texts(demographics)
+        self.demographics = _with_shared_texts(known_of(self.demographics, demographics))
         age, sex = self.person()
         self.history.identify(age=age, sex=sex)
         self.cohorts = _shared(cohorts_of(self.demographics, self.stay))

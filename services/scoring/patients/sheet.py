@@ -32,7 +32,7 @@ class Sheet(NamedTuple):
         marks: (N, 2) uint16: FLAGS, VARIABLE.
         state: (3,) int64: ROWS, HEAD, HOURLY.
         last: (V,) float32: last values of the past.
-        known: (2, V) int64: what else the past knows of a variable.
+        known: (3, V) int64: what else the past knows of a variable.
         cells: (1, *CELLS) float32: the past by hours, where it has any.
         bits: (N,) uint8: how the patient's row has each reading (see `packing`).
         short: (N,) int16: of values that it has in short.
@@ -59,7 +59,7 @@ def sheet_for(rows: int, size: int) -> Sheet:
         marks=np.empty((rows, 2), np.uint16),
         state=np.zeros(3, np.int64),
         last=np.empty(MANY, np.float32),
-        known=np.empty((2, MANY), np.int64),
+        known=np.empty((3, MANY), np.int64),
         cells=np.empty((1, *CELLS), np.float32),
         bits=np.empty(rows, np.uint8),
         short=np.empty(rows, np.int16),
@@ -73,4 +73,4 @@ def wipe(sheet: Sheet) -> None:
     sheet.state[ROWS], sheet.state[HOURLY] = 0, 0
     sheet.last[:] = np.nan
     sheet.known[0] = NEVER
-    sheet.known[1] = 0
+    sheet.known[1:] = 0

@@ -17,8 +17,10 @@ from services.core.vitals import VARIABLES
 NEVER: Final = -(1 << 62)
 """A time before all others."""
 MANY: Final = len(VARIABLES)
-LAST_AT, HOURS = range(2)
-"""The columns of whole numbers: when the last value was measured, and hours with a value."""
+LAST_AT, HOURS, RUN = range(3)
+"""The columns of whole numbers: when the last value was measured, hours with a value, and of a
+vital sign how many values in a row were equal to the last one, at most LONGEST_RUN."""
+LONGEST_RUN: Final = (1 << 16) - 1
 _TRENDS: Final = CELLS[2]
 _NAN: Final = np.float32(np.nan)
 
@@ -48,7 +50,7 @@ def absorb(
 
     Args:
         last: (V,) last values.
-        known: (2, V) LAST_AT and HOURS.
+        known: (3, V) LAST_AT, HOURS and RUN.
         cells: (1, *CELLS), the place of an hour is the hour modulo 24; or (0, *CELLS) for none.
         variable: below V.
         at: when it was measured.
@@ -57,6 +59,9 @@ def absorb(
     hour = at // MICROSECONDS_PER_HOUR
     if known[LAST_AT, variable] // MICROSECONDS_PER_HOUR != hour:
         known[HOURS, variable] += 1
+    if variable < _TRENDS:
+        run = known[RUN, variable] if last[variable] == value else 0
+        known[RUN, variable] = min(run + 1, LONGEST_RUN)
     last[variable] = value
     known[LAST_AT, variable] = at
     if variable < _TRENDS and len(cells):

@@ -9,7 +9,15 @@ import numpy.typing as npt
 
 from services.core.errors import Refusal
 from services.core.events import Cause, Disposition, Kind, Stay, Vitals
-from services.scoring.patients.history import FULL, SILENCE, STRANGE, History, Measurements, follow
+from services.scoring.patients.history import (
+    DID,
+    FULL,
+    SILENCE,
+    STRANGE,
+    History,
+    Measurements,
+    follow,
+)
 from services.scoring.patients.message import KIND, ODD, READINGS, Messages
 from services.scoring.patients.patient import OPEN, Patient, synthetic_encounter
 from services.scoring.patients.readings import (
@@ -26,6 +34,7 @@ from services.scoring.patients.readings import (
 from services.scoring.patients.sheet import NONE
 from services.scoring.patients.slots import Slots
 from services.scoring.patients.summary import NEVER
+from services.scoring.patients.suspicion import JUMPED
 
 # To look an enum's member up takes longer than most of what is done to an event.
 PATIENT, ENCOUNTER, OBSERVATION = Kind.PATIENT, Kind.ENCOUNTER, Kind.OBSERVATION
@@ -43,6 +52,7 @@ class Applied(NamedTuple):
         ended: whether the encounter of before is over now, and its alert with it.
         head: the newest measured_at after it, µs; NEVER where nothing was measured.
         row: its place among the rows of features; NONE without.
+        suspect: which of its values are, see `suspicion`.
     """
 
     disposition: Disposition
@@ -51,6 +61,7 @@ class Applied(NamedTuple):
     ended: bool = False
     head: int = NEVER
     row: int = NONE
+    suspect: int = 0
 
 
 UNTOUCHED: Final = Applied(Disposition.STATE_ONLY)
@@ -59,12 +70,18 @@ Floats = npt.NDArray[np.float32]
 
 
 class Ward:
-    """Patients by pseudonym, with their slots."""
+    """Patients by pseudonym, with their slots.
+
+    `conflicts` are the places, among the messages that `follow` took last, of those with a reading
+    whose version came before with another value.
+    """
 
     def __init__(self) -> None:
+        self.conflicts: list[int] = []
         self.slots = Slots()
         self.patients: dict[bytes, Patient] = {}
         self._changed: dict[bytes, None] = {}
+        self._did = 0  # of the measurement that `apply` took last
 
     def load(self, pseudonym: bytes, row: bytes | None) -> int:
         """Take a whole row; None deletes the patient. Gives the number that the row includes."""
@@ -109,7 +126,7 @@ class Ward:
             rows: (M, len(FEATURES)) float32: features of those that are SCORED are written into
                 its rows, in order; none are where M is 0, else M is enough.
         """
-        slots, done = self._slots_of(messages), np.empty((len(messages), 4), np.int64)
+        slots, done = self._slots_of(messages), np.zeros((len(messages), 5), np.int64)
         told, start, taken = np.frombuffer(messages.told, np.uint8), 0, 0
         these = Measurements(told, messages.fields, slots, done)
         while start < len(messages):
@@ -119,10 +136,13 @@ class Ward:
             if why == FULL:
                 self.slots.make_room(int(slots[end]), int(messages.fields[end, READINGS]))
             elif why == STRANGE and not self._knows_now(messages.names[end], slots, end):
+                self._did = 0
                 applied = self._meet(messages.event(end), rows, taken)
+                done[end, DID] = self._did
                 taken += applied.row != NONE
                 start += 1
                 yield applied
+        self.conflicts = np.flatnonzero(done[:, DID] & CONFLICT).tolist()
 
     def _slots_of(self, messages: Messages) -> npt.NDArray[np.int64]:
         known, kinds = self.patients.get, messages.fields[:, KIND].tolist()
@@ -142,10 +162,12 @@ class Ward:
 
     def _followed(self, names: Sequence[bytes], done: npt.NDArray[np.int64]) -> Iterator[Applied]:
         self._changed |= dict.fromkeys(names)
-        for did, revised_at, head, row in done.tolist():
+        for did, revised_at, head, row, suspect in done.tolist():
             disposition, cause = _judge(did)
             revised = None if revised_at == UNREVISED else revised_at
-            yield Applied(disposition, cause, revised, False, head, row)  # noqa: FBT003 - five a million times
+            if suspect:
+                cause = _suspected(cause, suspect)
+            yield Applied(disposition, cause, revised, False, head, row, suspect)  # noqa: FBT003 - five a million times
 
     def _meet(self, event: Vitals | Refusal, rows: Floats, taken: int) -> Applied:
         """Let a message change its patient that is no measurement of an encounter that goes on."""
@@ -154,8 +176,9 @@ class Ward:
         applied = self.apply(event)
         if applied.disposition is not SCORED or not len(rows):
             return applied
-        self.patients[event.pseudonym].history.write_features(rows[taken])
-        return applied._replace(row=taken)
+        suspect = self.patients[event.pseudonym].history.write_features(rows[taken], event)
+        cause = _suspected(applied.cause, suspect) if suspect else applied.cause
+        return applied._replace(cause=cause, row=taken, suspect=suspect)
 
     def pack(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Write all that is known of patients; the same bytes whatever was restarted."""
@@ -211,6 +234,7 @@ class Ward:
         if moved:
             patient.enter(entering)
         did, revised_at = patient.history.measure(event)
+        self._did = did
         disposition, cause = _judge(did)
         return Applied(disposition, cause, None if revised_at == UNREVISED else revised_at, moved)
 
@@ -244,6 +268,13 @@ def _began_before(stay: Stay, other: Stay | None) -> bool:
     if other is None or stay.admitted_at is None or other.admitted_at is None:
         return False
     return stay.admitted_at < other.admitted_at
+
+
+def _suspected(cause: Cause, suspect: int) -> Cause:
+    """Say what is special about a score on suspect values; that it is late says more."""
+    if cause is not Cause.NONE:
+        return cause
+    return Cause.SUSPECT_DELTA if suspect & JUMPED else Cause.SUSPECT_FLAT
 
 
 @cache
