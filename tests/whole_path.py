@@ -45,6 +45,9 @@ from services.simulator.feeder import feed
 from services.simulator.messages import Message
 
 INGESTED = ["vitals.v1", "receipts.v1", "identity.v1", "patients.v1", "dlq.v1"]
+"""Topics that ingest alone writes."""
+NOTICES = "notices.v1"
+"""Ingest writes it, and so do scoring and the gateway."""
 PATIENCE_S = 120.0
 ONE_AFTER_THE_OTHER = """
 import contextlib, json, sys

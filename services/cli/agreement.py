@@ -113,6 +113,8 @@ def differences(
     match finding:
         case Measured():
             checks = dict(_of_observation(model, finding, terminology))
+        case Person() if resource["resourceType"] == "Coverage":
+            checks = {"beneficiary": _names(model.beneficiary, finding.patient)}
         case Person():
             checks = dict(_of_patient(model, finding, received_at))
         case Moved():

@@ -241,7 +241,8 @@ def test_a_retried_block_inserts_only_what_is_missing(store: ClickHouse, address
     assert sum(before.values()) > 0
     for table, found in _everything(store).items():
         sent = block.ledger if table == "ledger" else block.derived[table]
-        assert len(found) == before[table] + len(sent["offset"])
+        # Of a table for which nothing came there are no columns.
+        assert len(found) == before[table] + len(sent.get("offset", ()))
     assert _verify(store).findings == []
 
 
