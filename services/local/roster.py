@@ -32,7 +32,7 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
 
-WATCHING: Final = 10
+WATCHING: Final = 19
 """Niceness of what no clinician waits for: an alert goes first, what watches it catches up."""
 
 KAFKA: Final = Program(

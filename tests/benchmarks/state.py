@@ -14,6 +14,7 @@ import argparse
 import gc
 import hashlib
 import multiprocessing
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,6 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from recovery import resident_kb
 from report import line
 
 from services.core.events import (
@@ -230,6 +230,13 @@ def measured(patients: int, some: Sequence[bytes], model: Path, events: int) -> 
         "restored_per_10_s": round(10 * patients / restored_s),
         "events_per_cpu_s": round(events / (time.process_time() - began)),
     }
+
+
+def resident_kb() -> float:
+    """Say how much memory this process has."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return float(found[1])
 
 
 def pay_what_every_process_pays(
