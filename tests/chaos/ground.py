@@ -85,7 +85,7 @@ class Ground:
         found = self._admin.list_consumer_group_offsets(asked, require_stable=True)[GROUP]
         try:
             return {p.partition: p.offset for p in found.result(GONE_S).topic_partitions or ()}
-        except KafkaException:  # it waits for a transaction
+        except (KafkaException, TimeoutError):  # it waits for a transaction, or for a broker
             return {}
 
     def _topics(self) -> set[str]:
