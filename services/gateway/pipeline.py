@@ -199,10 +199,14 @@ async def learn(
     partitions: MutableMapping[str, int], ask: AskPartitions, topics: list[str]
 ) -> None:
     """Learn once how many partitions topics have: it never changes."""
+    told = ""
     while not partitions:
         try:
             partitions.update(_counts(await asyncio.to_thread(ask, topics)))
-        except Retry:
+        except Retry as error:
+            if str(error) != told:  # once, not for as long as it lasts
+                told = str(error)
+                log.warning("topics are not known yet", topics=topics, because=told)
             await asyncio.sleep(ASK_EVERY_S)
 
 

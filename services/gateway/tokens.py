@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from services.core.errors import Retry
 from services.gateway.disk import sync_folder, write_all
 from services.gateway.reception.spent import MOST_REMEMBERED
@@ -16,6 +18,8 @@ NAME: Final = "tokens-used"
 MOST_LINES: Final = 2 * MOST_REMEMBERED
 """At so many lines the file is written anew, without the tokens that have ended."""
 _LINE: Final = re.compile(rb"^(\d{1,12}) ([0-9a-f]{64})$", re.MULTILINE)
+
+log = structlog.stdlib.get_logger()
 
 
 class UsedTokens:
@@ -40,7 +44,7 @@ class UsedTokens:
         self._path, self._clock, self._most_lines = folder / NAME, clock, most_lines
         self._disk = ThreadPoolExecutor(1, "tokens")
         self._file: int | None = None
-        self._lines = 0
+        self._lines, self._failing = 0, False
         self.before = self._shortened()
         """Names of tokens that were used and have not ended, and when they do."""
         self._unsaved: list[tuple[str, int]] = []
@@ -95,8 +99,12 @@ class UsedTokens:
                 self._shortened()
             # The empty line before them ends what an earlier write may have left in pieces.
             self._write(b"\n" + b"".join(_line(name, ends_s) for name, ends_s in batch))
-        except OSError:
+        except OSError as error:
+            if not self._failing:  # once for an outage: every sender with a token is told 503
+                log.error("used tokens cannot be kept", because=error.strerror)  # noqa: TRY400 - our logs tell no values
+            self._failing = True
             return False
+        self._failing = False
         self._lines += len(batch)
         return True
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from services.core.errors import Retry
 from services.gateway.reception.spent import Spent
@@ -112,10 +113,12 @@ def test_nothing_is_accepted_while_the_disk_fails_and_afterwards_nothing_is_forg
     def full(_: int) -> None:
         raise OSError(28, "full")
 
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, capture_logs() as told:
         patched.setattr(os, "fdatasync", full)
-        with pytest.raises(Retry):
-            spends(used, spent, "1", LATER_S, NOW_S)
+        for jti in ("0", "1"):
+            with pytest.raises(Retry):
+                spends(used, spent, jti, LATER_S, NOW_S)
+    assert [line["because"] for line in told] == ["full"], "an outage is told once"
     assert spends(used, spent, "2", LATER_S, NOW_S)
     asyncio.run(used.close())
     _, again = life(tmp_path, lambda: NOW_S)
