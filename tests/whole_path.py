@@ -67,25 +67,34 @@ def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
 
 
 class WholePath:
-    """Kafka, ClickHouse and all services, in a folder of their own."""
+    """Kafka, ClickHouse and all services, in a folder of their own.
 
-    def __init__(self, jar_cache: Path) -> None:
+    Args:
+        jar_cache: folder of Kafka's jars.
+        broker_apart: the broker is ours, to be killed and started at will; else it is one process
+            of the stack, as of `vigil up`. What gives way to what is decided among the processes
+            of one terminal session (sched(7), autogroup): a measurement wants them together.
+    """
+
+    def __init__(self, jar_cache: Path, *, broker_apart: bool = True) -> None:
         # A short path: the supervisor's socket lies in it.
         self.folder = Path(tempfile.mkdtemp(prefix="vigil-"))
         self.home = Home(root=self.folder / "v", cache=jar_cache)
         self.broker = Broker(self.folder / "kafka", free_port(), cache=jar_cache)
+        self._apart = broker_apart
         self.sent: Sent | None = None
         self.enough = threading.Event()
         self._feeding: threading.Thread | None = None
 
     def start(self) -> None:
-        self.broker.start()
-        given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap}
+        given = dict(os.environ)
+        if self._apart:
+            given["KAFKA_BOOTSTRAP_SERVERS"] = self.broker.start().bootstrap
         self.stack = Stack(home=self.home, given=given)
         self.stack.up()
         told = json.loads((self.home.run / "environment.json").read_text())
         self.environ: Mapping[str, str] = {**given, **told}
-        self.options = {"bootstrap.servers": self.broker.bootstrap}
+        self.options = {"bootstrap.servers": self.environ["KAFKA_BOOTSTRAP_SERVERS"]}
 
     def stop(self) -> None:
         # A feed that outlives its test would fall upon the next one.
@@ -93,7 +102,8 @@ class WholePath:
         with contextlib.suppress(AttributeError):
             self._kill_all()
             self.stack.down()
-        self.broker.kill()
+        if self._apart:
+            self.broker.kill()
         shutil.rmtree(self.folder)
 
     def _kill_all(self) -> None:

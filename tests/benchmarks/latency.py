@@ -163,7 +163,7 @@ def main() -> None:
         "burst": (given.burst, None),
     }
     ending_by_signal()
-    path, figures = WholePath(here().cache), dict[str, Any]()
+    path, figures = WholePath(here().cache, broker_apart=False), dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         say("making the Bundles")
         ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)

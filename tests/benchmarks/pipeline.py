@@ -55,7 +55,7 @@ def cpu_s(pid: int) -> float:
 def processes(path: WholePath) -> dict[str, int]:
     """Everything that takes part, this sender too."""
     theirs = {program.name: path.pid(program.name) for program in (CLICKHOUSE, *PROGRAMS)}
-    return {**theirs, "kafka": path.broker.pid, "sender": os.getpid()}
+    return {**theirs, "kafka": path.pid("kafka"), "sender": os.getpid()}
 
 
 def watch(path: WholePath, ending: threading.Event, lags: dict[str, list[float]]) -> None:
@@ -81,7 +81,7 @@ def main() -> None:
         "--beds", type=int, default=2900, help="they send about 525 Bundles a second"
     )
     given = parser.parse_args()
-    path = WholePath(here().cache)
+    path = WholePath(here().cache, broker_apart=False)
     try:
         path.start()
         ward = Ward(np.random.default_rng(3), START, beds=given.beds, trouble=NO_TROUBLE)

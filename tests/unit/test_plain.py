@@ -52,6 +52,7 @@ BUNDLES = (
     bundle(*PLAIN),
     bundle(observation(id="a"), observation(id="b"), blood_pressure(90, 50)),
 )
+STAY: Resource = {"fullUrl": "urn:uuid:1", "resource": encounter()}
 NEARLY = (
     observation("2089-1"),
     observation(valueQuantity=quantity(0, "/min")),
@@ -93,6 +94,7 @@ def test_what_monitors_send_is_read_in_one_look(content: Resource) -> None:
     found = plain(sent.body)
     assert found is not None
     (seen,) = found
+    assert seen is not None
     assert isinstance(read_plain(seen, terminology(), sent.received_at), Measured)
     assert agree(sent.body)
 
@@ -101,6 +103,33 @@ def test_a_bundle_of_what_monitors_send_is_read_in_one_look() -> None:
     for content in BUNDLES:
         assert len(plain(body(content)) or ()) == len(content["entry"])
         assert agree(body(content))
+
+
+def test_observations_among_people_and_stays_are_read_in_one_look() -> None:
+    for entries in itertools.permutations((patient(), encounter(), *PLAIN[:3])):
+        content = bundle(*entries)
+        found = plain(body(content))
+        assert found is not None
+        assert [seen is not None for seen in found] == [
+            entry["resourceType"] == "Observation" for entry in entries
+        ]
+        assert agree(body(content))
+
+
+@pytest.mark.parametrize("content", NEARLY)
+def test_what_is_not_plain_is_read_as_carefully_among_people_and_stays(content: Resource) -> None:
+    sent = bundle(patient(), content, *PLAIN[:2])
+    sent["entry"].append(STAY)
+    assert agree(body(sent))
+    assert agree(body(bundle(*PLAIN[:2], content)))
+
+
+def test_a_stay_of_the_same_bundle_is_found_by_its_full_url() -> None:
+    sent = bundle(observation(encounter={"reference": "urn:uuid:1"}))
+    sent["entry"].append(STAY)
+    read = told(body(sent), plainly=True)
+    assert read[0][0].finding.encounter == STAY["resource"]["id"]
+    assert agree(body(sent))
 
 
 @pytest.mark.parametrize("content", [case.content for case in (*REFUSED, *ACCEPTED)] + [*NEARLY])
@@ -114,7 +143,8 @@ def test_what_is_not_plain_is_read_as_carefully_as_ever(content: Resource | byte
 
 @pytest.mark.parametrize("seed", range(SHARES))
 def test_damage_is_told_as_carefully_as_ever(seed: int) -> None:
-    bodies = [body(content) for content in (*PLAIN, *PLAIN, *BUNDLES, *NEARLY)]
+    mixed = [bundle(patient(), *PLAIN, encounter()), bundle(*PLAIN, *NEARLY)]
+    bodies = [body(content) for content in (*PLAIN, *PLAIN, *BUNDLES, *mixed, *NEARLY)]
     damaged = mutants(bodies, random.Random(seed))  # noqa: S311 - no secret
     taken = 0
     for sent in itertools.islice(damaged, DAMAGED // SHARES):

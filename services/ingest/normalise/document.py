@@ -66,7 +66,7 @@ class Document:
         if not self.is_bundle:
             return self._body
         if self._originals is None:
-            self._originals = _slices(self._body)
+            self._originals = originals(self._body)
         return self._originals[index]
 
 
@@ -79,7 +79,7 @@ def _entries(content: dict[str, Any]) -> Sequence[Any]:
     return entries
 
 
-def _slices(body: bytes) -> list[bytes]:
+def originals(body: bytes) -> list[bytes]:
     """Cut each entry's resource out of a Bundle; where there is none, the whole entry."""
     return [_resource(bytes(raw)) for raw in msgspec.json.decode(body, type=_Bundle).entry]
 

@@ -5,16 +5,19 @@ is left as it was written: a hospital says it in the same few hundred texts, and
 once.
 """
 
-from typing import Annotated, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from services.ingest.normalise import resources, strict
+from services.ingest.normalise.links import is_relative
 
 Number = Annotated[float, msgspec.Meta(gt=-strict.TOO_GREAT, lt=strict.TOO_GREAT)]
 Short = Annotated[str, msgspec.Meta(max_length=100)]
 """References are remembered: nothing that is sent fills the memory."""
 NOTHING: Final = msgspec.Raw()
+T = TypeVar("T")
 
 
 class Coding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,40 +124,56 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     url: str
 
 
-class PlainEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+class Entry(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
     """An entry of a Bundle."""
 
-    resource: Plain
+    resource: T
     fullUrl: str | None = None  # noqa: N815 - FHIR's own name
     request: Request | None = None
 
 
-class PlainBundle(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A Bundle of plain Observations."""
+class Bundle(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
+    """A Bundle of plain Observations, or of resources that are left as they were written."""
 
     resourceType: Literal["Bundle"]  # noqa: N815 - FHIR's own name
     type: str
-    entry: list[PlainEntry]
+    entry: list[Entry[T]]
     id: str | None = None
     meta: Meta | None = None
     timestamp: str | None = None
 
 
 _observation: Final = msgspec.json.Decoder(Plain).decode
-_bundle: Final = msgspec.json.Decoder(PlainBundle).decode
+_bundle: Final = msgspec.json.Decoder(Bundle[Plain]).decode
+_mixed: Final = msgspec.json.Decoder(Bundle[msgspec.Raw]).decode
 
 
-def plain(body: bytes) -> list[Plain] | None:
-    """Take a plain Observation, or a Bundle of them, apart; None where anything else is in it.
+def plain(body: bytes) -> Sequence[Plain | None] | None:
+    """Take a plain Observation, or the plain Observations of a Bundle, apart.
 
-    Of what is given every element is here; the texts of codes are as they were written.
+    Of what is given every element is here; the texts of codes are as they were written. Whatever
+    else is an entry of the Bundle is None; all is None where the body is neither.
     """
     if len(body) > strict.MAX_BYTES:
         return None
     if body.find(b'"Bundle"') >= 0:
         bundle = strict.faithful(body, _bundle)
-        return [entry.resource for entry in bundle.entry] if bundle else None
+        return [entry.resource for entry in bundle.entry] if bundle else _apart(body)
     if body.find(b'"effectiveDateTime"') < 0:  # a decoder would find out later
         return None
     alone = strict.faithful(body, _observation)
     return [alone] if alone else None
+
+
+def _apart(body: bytes) -> list[Plain | None] | None:
+    """Take a Bundle apart in which people and stays stand among Observations."""
+    bundle = strict.faithful(body, _mixed)
+    if bundle is None:
+        return None
+    found = [strict.faithful(bytes(entry.resource), _observation) for entry in bundle.entry]
+    return [seen if seen and _points_out(seen) else None for seen in found]
+
+
+def _points_out(seen: Plain) -> bool:
+    """Whether its Encounter is none that stands in the same message."""
+    return seen.encounter is None or is_relative(seen.encounter.reference)

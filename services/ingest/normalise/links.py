@@ -70,6 +70,11 @@ def _matched(reference: str) -> tuple[str, str] | None:
     return ("", "") if found[2] in _DOTS else (found[1], found[2])
 
 
+def is_relative(reference: str) -> bool:
+    """Whether a reference names a type and an id, and so no entry by its full URL."""
+    return _matched(reference) is not None
+
+
 _relative: Final = lru_cache(4096)(_matched)  # a ward writes about the same patients all day
 
 

@@ -9,8 +9,8 @@ import msgspec
 from services.core.errors import Reason, Refusal
 from services.core.events import Fate
 from services.core.terminology.book import Terminology
-from services.ingest.normalise import moments, people
-from services.ingest.normalise.document import Document
+from services.ingest.normalise import moments, people, strict
+from services.ingest.normalise.document import Document, originals
 from services.ingest.normalise.findings import Finding, Measured, Message, Noted, OutOfScope
 from services.ingest.normalise.forms import Plain, plain
 from services.ingest.normalise.links import Links
@@ -21,6 +21,7 @@ WHOLE: Final = -1
 """In the place of an entry's number: the whole message."""
 CLOCK_SKEW: Final = "CLOCK_SKEW"
 """Told of an entry that was read, and whose clock seems wrong."""
+_NO_LINKS: Final = Links(())
 _VITALS, _OUT_OF_SCOPE = Fate.VITALS, Fate.OUT_OF_SCOPE
 
 
@@ -79,7 +80,28 @@ class Reader:
             finding = seen and read_plain(seen, self._terminology, self._message.received_at)
         except Exception:  # noqa: BLE001 - the careful look says what it is
             finding = None
-        return _told(finding) if finding else self._entry(index)
+        if finding:
+            return _told(finding)
+        return (self._alone(index) if seen else None) or self._entry(index)
+
+    def _alone(self, index: int) -> Entry | None:
+        """Read one plain Observation carefully, and leave the rest of its Bundle unparsed.
+
+        Its references point to no entry of the message (`forms.plain`). None where it would be
+        refused: then all of the message is looked at, and says why.
+        """
+        try:
+            original = self._originals[index]
+            scene = self._scene(lambda: original, _NO_LINKS)
+            return _told(read_observation(strict.parse(original), scene))
+        except Exception:  # noqa: BLE001 - the look at all of the message says what it is
+            return None
+
+    @cached_property
+    def _originals(self) -> Sequence[bytes]:
+        """Each resource as it was received; raises where all of the message is too deep."""
+        strict.check(self._message.body)
+        return originals(self._message.body)
 
     def _entry(self, index: int) -> Entry:
         document = self._document
@@ -104,7 +126,7 @@ class Reader:
         kind = content.get("resourceType") if isinstance(content, dict) else None
         match kind:
             case "Observation":
-                return read_observation(content, self._scene(index))
+                return read_observation(content, self._scene(self._original(index), self._links))
             case "Patient":
                 return self._person(content)
             case "Encounter":
@@ -114,12 +136,12 @@ class Reader:
             case _:
                 return self._other(kind)
 
-    def _scene(self, index: int) -> Scene:
+    def _scene(self, original: Callable[[], bytes], links: Links) -> Scene:
         return Scene(
             terminology=self._terminology,
-            links=self._links,
+            links=links,
             received_at=self._message.received_at,
-            original=self._original(index),
+            original=original,
         )
 
     def _original(self, index: int) -> Callable[[], bytes]:
