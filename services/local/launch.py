@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-FIRST, LAST = "first", "last"
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0
 RECENT_S: Final = 60.0
@@ -119,20 +118,8 @@ def _taken_in_time(handle: int, deadline: float) -> bool:
     return True
 
 
-def give_way() -> None:
-    """Let everything else go first, in this process and in those that it starts.
-
-    Niceness alone would only make our turns shorter: the kernel lets one last for some ms before
-    it looks at who woke up meanwhile. An idle task is put off at once.
-    """
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
-
-
 def main(arguments: Sequence[str]) -> None:
-    """Becomes `command`: arguments are run folder, name, precedence, then the command line."""
+    """Becomes `command`: arguments are run folder, name, niceness, then the command line."""
     run, name, command = Path(arguments[0]), arguments[1], list(arguments[3:])
     now = time.monotonic()
     lock = os.open(run / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -142,8 +129,7 @@ def main(arguments: Sequence[str]) -> None:
     record(run, name, begun)
     os.set_inheritable(lock, True)  # noqa: FBT003 - the standard library wants it by position
     time.sleep(begun.waits_until - now)
-    if arguments[2] == LAST:
-        give_way()
+    os.nice(int(arguments[2]))
     os.execv(command[0], command)  # noqa: S606 - the command line of our own configuration
 
 

@@ -16,7 +16,7 @@ class Program:
         told_by: variable that tells the process its port.
         replaced_by: variable which, when set, says that this part runs elsewhere.
         final: exit codes after which it is not restarted.
-        watches: no clinician waits for it. Where the machine is busy everything else goes first.
+        niceness: how readily it gives way where the machine is busy, as `nice` counts.
     """
 
     name: str
@@ -25,12 +25,15 @@ class Program:
     told_by: str = "VIGIL_METRICS_PORT"
     replaced_by: str = ""
     final: tuple[int, ...] = (0, 3, 6)
-    watches: bool = False
+    niceness: int = 0
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
+
+WATCHING: Final = 19
+"""Niceness of what no clinician waits for: an alert goes first, what watches it catches up."""
 
 KAFKA: Final = Program(
     name="kafka",
@@ -47,7 +50,7 @@ CLICKHOUSE: Final = Program(
     port=8123,
     replaced_by="CLICKHOUSE_URL",
     final=(0,),
-    watches=True,
+    niceness=WATCHING,
 )
 STORES: Final = (KAFKA, CLICKHOUSE)
 SERVICES: Final = (
@@ -63,13 +66,13 @@ SERVICES: Final = (
         name="labelling",
         command=_module("services.labelling"),
         port=9405,
-        watches=True,
+        niceness=WATCHING,
     ),
     Program(
         name="monitoring",
         command=_module("services.monitoring"),
         port=9403,
-        watches=True,
+        niceness=WATCHING,
     ),
-    Program(name="audit", command=_module("services.audit"), port=9404, watches=True),
+    Program(name="audit", command=_module("services.audit"), port=9404, niceness=WATCHING),
 )

@@ -14,7 +14,6 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 
 from services.core.errors import CommandError
 from services.core.faults import Fault
-from services.local import launch
 from services.local.home import REPO, Home
 from services.local.roster import Program
 
@@ -138,7 +137,7 @@ def configuration(home: Home, programs: Iterable[Program], ports: Mapping[str, i
 
 
 def _section(home: Home, program: Program, port: int) -> str:
-    told = [str(home.run), program.name, launch.LAST if program.watches else launch.FIRST]
+    told = [str(home.run), program.name, str(program.niceness)]
     launcher = [sys.executable, "-m", "services.local.launch", *told]
     filled = [_filled(part, home, port) for part in program.command]
     return PROGRAM.format(

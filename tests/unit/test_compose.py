@@ -57,6 +57,12 @@ def test_a_service_runs_the_module_that_the_local_stack_runs(name: str) -> None:
     assert importlib.util.find_spec(f"{module}.__main__")
 
 
+def test_what_comes_last_on_a_busy_machine_is_what_does_in_the_local_stack() -> None:
+    last = {program.name for program in (*PROGRAMS.values(), *STORES) if program.niceness}
+    assert {name for name, service in ALL.items() if "cpu_shares" in service} == last
+    assert {ALL[name]["cpu_shares"] for name in last} == {32}, "of 1,024 that others have"
+
+
 def test_preparations_are_those_of_the_local_stack() -> None:
     wanted = " && ".join(" ".join(["vigil", *words]) for words in PREPARATIONS)
     assert OURS["prepare"]["command"] == ["sh", "-c", wanted]

@@ -31,7 +31,9 @@ def gathering(seconds: float) -> Options:
             waits for: a broker that hands out record after record works several times as hard.
     """
     if not seconds:
-        return {"fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 5}
+        # A record or a commit is told at once, however long the broker may wait for one. The wait
+        # says how often it is asked in vain: at 20 ms it spends 7 % of a core on each reader.
+        return {"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5}
     return {"fetch.min.bytes": 1 << 20, "fetch.wait.max.ms": round(seconds * 1000)}
 
 
