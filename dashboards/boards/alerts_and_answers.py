@@ -46,6 +46,13 @@ _ALERTS = f"""
 _STATED = (
     f"FROM measurements_now WHERE {IN_WINDOW} AND {OF_COHORT} AND unit_of_analysis = 'first_alert'"
 )
+# An alert with the highest severity that was told of it.
+_SEVERE = f"""
+    SELECT alert_id, min(received_at) AS told_at, max(severity) AS reached
+    FROM alert_severities
+    WHERE $__timeFilter(received_at) AND step IN ('raised', 'escalated') AND {OF_UNITS}
+    GROUP BY alert_id
+"""
 COLUMNS: Columns = {
     "Window": Column(unit="dateTimeAsIso"),
     "State": Column(looks=STATES, width=130),
@@ -236,6 +243,40 @@ WAITS = lines(
     width=8,
 )  # fmt: skip
 
+SEVERITIES = bars(
+    Words(
+        "Alerts by severity",
+        "How many severity steps of the policy each alert reached at most. Without steps in the"
+        " policy, and before there were any, all are at 0.",
+    ),
+    sql(f"""
+        SELECT if(reached = 0, 'no step', concat('step ', toString(reached))) AS "Severity",
+            count() AS "Alerts"
+        FROM ({_SEVERE})
+        GROUP BY reached ORDER BY reached
+    """),
+    unit="short",
+    width=8,
+)
+SEVERER = lines(
+    Words(
+        "Alerts by severity, day by day",
+        "The same alerts by the day on which they were first told. More that reach a step, of as"
+        " many alerts: patients are sicker, found later, or scores have shifted.",
+    ),
+    [sql(f"""
+        SELECT toStartOfDay(told_at) AS time, countIf(reached = 0) AS "no step",
+            countIf(reached = 1) AS "step 1", countIf(reached = 2) AS "step 2",
+            countIf(reached > 2) AS "step 3 and above"
+        FROM ({_SEVERE})
+        GROUP BY time ORDER BY time
+    """)],
+    ["no step", "step 1", "step 2", "step 3 and above"],
+    unit="short",
+    bars=True,
+    width=16,
+)  # fmt: skip
+
 
 def board() -> Board:
     """Are alerts right, in time, and are they heard?"""
@@ -248,6 +289,7 @@ def board() -> Board:
             [WORTH],
             [SENSITIVITY, PPV, LEAD],
             [VERDICTS, REASONS, WAITS],
+            [SEVERITIES, SEVERER],
         ],
         variables=[unit(), window()],
         annotations=[changes()],

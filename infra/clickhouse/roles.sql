@@ -29,6 +29,7 @@ GRANT INSERT ON verifications TO vigil_verifier;
 -- rows of single patients in `patients` and `vitals` nor those of `outcomes`.
 GRANT SELECT ON predictions TO vigil_reader;
 GRANT SELECT ON alerts TO vigil_reader;
+GRANT SELECT ON alert_severities TO vigil_reader;
 GRANT SELECT ON receipts TO vigil_reader;
 GRANT SELECT ON dead_letters TO vigil_reader;
 GRANT SELECT ON feedback TO vigil_reader;

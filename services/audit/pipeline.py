@@ -55,18 +55,18 @@ class Records(Protocol):
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
-    """Be the one audit process of this machine; the kernel frees the lock however it ends.
+def alone(home: Path, name: str = "audit") -> Iterator[None]:
+    """Be the one process of a name on this machine; the kernel frees the lock however it ends.
 
     Raises:
         Retry: another one runs.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "audit.lock").open("w") as lock:
+    with (home / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Retry("another audit process holds audit.lock") from None
+            raise Retry(f"another {name} process holds {name}.lock") from None
         yield
 
 

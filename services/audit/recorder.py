@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from services.audit.ledger import GENESIS, Fact, chain_id, leaf, link, rec, withheld
-from services.audit.rows import TABLES, Columns
+from services.audit.rows import Columns, tables_of
 from services.core.errors import Refusal, Retry
 from services.runtime.ports import Headers, Record
 
@@ -208,16 +208,12 @@ class Recorder:
         return self._chain_ids[chain]
 
     def _derive(self, source: Source, record: Record) -> None:
-        found = derived(source, record, self._decode)
-        if found is None:
-            return
-        table, columns = found
-        if table in self._held:
-            columns = self._missing(table, columns)
-        if table not in self._derived:
-            self._derived[table] = Rows(tuple(columns))
-        self._derived[table].extend(columns)
-        self.rows += len(columns["index"])
+        for table, columns in derived(source, record, self._decode).items():
+            lacking = self._missing(table, columns) if table in self._held else columns
+            if table not in self._derived:
+                self._derived[table] = Rows(tuple(lacking))
+            self._derived[table].extend(lacking)
+            self.rows += len(lacking["index"])
 
     def _missing(self, table: str, columns: Columns) -> Columns:
         names = ("topic_id", "partition", "offset", "index")
@@ -226,19 +222,24 @@ class Recorder:
         return {name: [column[at] for at in wanted] for name, column in columns.items()}
 
 
-def derived(source: Source, record: Record, decode: Decode) -> tuple[str, Columns] | None:
-    """Give the table and the rows that come of a record; None for a record that has none.
+def derived(source: Source, record: Record, decode: Decode) -> dict[str, Columns]:
+    """Give the rows that come of a record, by table; nothing for a record that has none.
 
     Raises:
         Stop: the message has a schema that is not known here.
     """
-    if source.event is None or source.event not in TABLES or record.value is None:
-        return None
-    table, rows_of = TABLES[source.event]
+    tables = tables_of(source.event)
+    if source.event is None or not tables or record.value is None:
+        return {}
     try:
-        columns = rows_of(decode(record.value, source.event))
+        event = decode(record.value, source.event)
+        found = {table: rows_of(event) for table, rows_of in tables.items()}
     except Refusal:
-        return None  # the ledger keeps it as it is; whoever wrote it has a bug that others report
+        return {}  # the ledger keeps it as it is; whoever wrote it has a bug that others report
+    return {table: _placed(source, record, columns) for table, columns in found.items()}
+
+
+def _placed(source: Source, record: Record, columns: Columns) -> Columns:
     count = len(next(iter(columns.values())))
     place: Columns = {
         "topic": [source.topic] * count,
@@ -248,7 +249,7 @@ def derived(source: Source, record: Record, decode: Decode) -> tuple[str, Column
         "index": list(range(count)),
         "timestamp": [record.timestamp_ms] * count,
     }
-    return table, place | columns
+    return place | columns
 
 
 def trace_id(headers: Headers) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from services.audit.proof import NO_ANCHOR, NOT_DERIVABLE, ChainProof, Finding, Row, compare
 from services.audit.recorder import Decode, Source, derived
-from services.audit.rows import PACKED, TABLES
+from services.audit.rows import PACKED, TABLES, tables_of
 from services.audit.writer import Store
 from services.core.errors import Stop
 from services.core.events import DeadLetter
@@ -113,7 +113,7 @@ class Verifier:
 
     def run(self) -> Report:
         """Prove every record that the store holds now; raises Retry when it goes away."""
-        report = Report(derived_rows={table: 0 for table, _ in TABLES.values()})
+        report = Report(derived_rows=dict.fromkeys(TABLES, 0))
         chains = [Chain(**row) for row in rows(self._store.query(_CHAINS))]
         total = sum(chain.records for chain in chains)
         for chain in chains:
@@ -153,31 +153,32 @@ class Verifier:
     def _derived(
         self, source: Source, chain: Chain, page: list[Row], *, low: int, report: Report
     ) -> int:
-        if source.event is None or source.event not in TABLES:
-            return 0
-        table = TABLES[source.event][0]
-        stored = self._stored(table, chain, low=low, high=page[-1].offset)
-        report.derived_rows[table] += len(stored["offset"])
-        if source.event is DeadLetter:
-            return report.note(_only_keys(table, chain, page, stored))
+        tables, found = tables_of(source.event), 0
         try:
-            expected = self._expected(source, page)
+            given = self._expected(source, page) if tables else {}
         except Stop:
             return report.note(iter([_unknown(chain, "a record has an unknown schema")]))
-        if not expected:
-            expected = {name: [] for name in stored}
-        return report.note(compare(table, expected, stored))
+        for table in tables:
+            stored = self._stored(table, chain, low=low, high=page[-1].offset)
+            report.derived_rows[table] += len(stored["offset"])
+            if source.event is DeadLetter:
+                found += report.note(_only_keys(table, chain, page, stored))
+                continue
+            expected = given.get(table) or {name: [] for name in stored}
+            found += report.note(compare(table, expected, stored))
+        return found
 
-    def _expected(self, source: Source, page: list[Row]) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {}
+    def _expected(self, source: Source, page: list[Row]) -> dict[str, dict[str, list[Any]]]:
+        given: dict[str, dict[str, list[Any]]] = {}
         for row in {row.offset: row for row in page}.values():
             record = Record(
                 row.topic, row.partition, row.offset, row.timestamp, row.key, row.value
             )
-            found = derived(source, record, self._decode)
-            for name, column in (found[1] if found else {}).items():
-                columns.setdefault(name, []).extend(column)
-        return columns
+            for table, columns in derived(source, record, self._decode).items():
+                rows_of = given.setdefault(table, {})
+                for name, column in columns.items():
+                    rows_of.setdefault(name, []).extend(column)
+        return given
 
     def _stored(
         self, table: str, chain: Chain, *, low: int, high: int
@@ -214,7 +215,7 @@ class Verifier:
             for c in chains
             if c.topic in self._sources
         )
-        for table, _ in TABLES.values():
+        for table in TABLES:
             yield from self._still_without_record(table, known or "0")
 
     def _still_without_record(self, table: str, known: str) -> Iterator[Finding]:

@@ -101,7 +101,7 @@ def held_beyond(
         f" AND offset > {known.get((topic_id, partition), START).offset})"
         for (topic_id, partition), topic in sorted(chains.items())
     )
-    return {table: _keys(store, table, beyond) for table, _ in TABLES.values()}
+    return {table: _keys(store, table, beyond) for table in TABLES}
 
 
 def _keys(store: Store, table: str, beyond: str) -> set[Key]:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ def migrate(
 ) -> None:
     """Apply the files of infra/clickhouse that the store does not have yet."""
     from services.audit.migrate import apply, pending, read_migrations
+    from services.cli.filling import fill_after
 
     store = open_store(create=not dry_run)
     missing = pending(store, read_migrations())
@@ -40,6 +42,7 @@ def migrate(
         ask(lines, "Change the store's tables?", look=look, go=go)
     if not dry_run:
         apply(store, missing, cluster=_cluster())
+        fill_after(store, missing)
     done = "to apply" if dry_run else "applied"
     if json:
         found = {done.replace(" ", "_"): [m.name for m in missing]}
@@ -52,20 +55,40 @@ def migrate(
 
 
 @app.command()
+def rebuild(
+    *,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give records of the ledger the rows that a derived table lacks of them; changes no row."""
+    from services.cli import filling
+
+    store = migrated()
+    found, got = filling.without(store), Counter[str]()
+    if found and not (yes or dry_run):
+        look, go = "vigil ledger rebuild --dry-run", "vigil ledger rebuild --yes"
+        lines = filling.lines(found, got, dry_run=True)
+        ask(lines, "Derive their rows from the ledger?", look=look, go=go)
+    if found and not dry_run:
+        got = filling.fill(store)
+    if json:
+        _print({"schema": "vigil.ledger.rebuild/1", "without": found, "rows": got})
+        return
+    for line in filling.lines(found, got, dry_run=dry_run):
+        print(line)
+
+
+@app.command()
 def verify(*, json: Json = False) -> None:
     """Compute every hash and every derived row anew; exit code 1 if anything differs."""
-    from services.audit.recorder import Source
     from services.audit.verify import Verifier
-    from services.runtime.codec import EVENTS, Codec
-    from services.runtime.topics.files import read_topics
+    from services.cli.filling import sources
+    from services.runtime.codec import Codec
 
-    settings = _settings()
-    sources = [
-        Source(topic=t.topic, topic_id="", phi=t.phi, event=EVENTS[t.event] if t.event else None)
-        for t in read_topics(settings.schemas)
-    ]
+    decode = Codec(_settings().schemas).decode
     store, began = migrated(), time.monotonic()
-    report = Verifier(store, sources, Codec(settings.schemas).decode, tell=_progress()).run()
+    report = Verifier(store, sources(), decode, tell=_progress()).run()
     _note(store, report, time.monotonic() - began)
     if json:
         import msgspec

@@ -22,6 +22,7 @@ CHANGING = (
     ["topics", "apply"],
     ["topics", "freeze"],
     ["ledger", "migrate"],
+    ["ledger", "rebuild"],
     ["dashboards", "build"],
     ["drift", "baseline", "use"],
     ["models", "deploy"],

@@ -199,7 +199,7 @@ def places_to_search(path: Hurt) -> Iterator[tuple[str, bytes]]:
                 (r.key or b"") + (r.value or b"") + repr(r.headers).encode() for r in records
             ),
         )
-    for name in ("ledger", *(table for table, _ in TABLES.values())):
+    for name in ("ledger", *TABLES):
         yield name, path.raw(name)
     for service in (program.name for program in SERVICES):
         port = path.port(service)

@@ -47,7 +47,7 @@ CODEC = Codec(REPO / "schemas")
 PARTITIONS = 2
 RAW_PER_ROUND = 25
 DEADLINE_S = 90.0
-TABLE_NAMES = ["ledger", *(table for table, _ in TABLES.values())]
+TABLE_NAMES = ["ledger", *TABLES]
 Environment = Mapping[str, str]
 
 

@@ -58,7 +58,7 @@ EXAMPLES = {
     )
 }
 CHAINS = {(source.topic_id, p): topic for topic, source in SOURCES.items() for p in (0, 1)}
-TABLE_NAMES = ["ledger", *(table for table, _ in TABLES.values())]
+TABLE_NAMES = ["ledger", *TABLES]
 FEBRUARY = 1_772_323_199_990  # ms; ten records later it is March
 
 
@@ -462,8 +462,9 @@ def _change(store: ClickHouse, statement: str) -> None:
     store.command(statement)
 
 
-DERIVED = [table for table, _ in TABLES.values() if table != "dead_letters"]
+DERIVED = [table for table in TABLES if table != "dead_letters"]
 EDITED = {
+    "alert_severities": "severity",
     "patients": "updated_at",
     "labels": "before_label",
     "measurements": "revision",

@@ -108,6 +108,8 @@ def alerts(number: int, unit: str) -> Iterator[Alert]:
         hospital.alert(0, number), unit=unit, measured_at=at(), received_at=at(), accepted_at=at()
     )
     yield raised
+    if number % 4 == 1:
+        yield msgspec.structs.replace(raised, step=Step.ESCALATED, severity=2)
     if number % 2:
         yield msgspec.structs.replace(raised, step=Step.CLEARED)
 
@@ -365,6 +367,13 @@ def test_a_unit_that_was_not_heard_is_first_and_says_so(answered: Answered) -> N
     ]
     assert list(found["Active alerts"]) == [2, 2]
     assert list(found["not scored"]) == [1, 1]
+
+
+def test_an_alert_counts_once_at_the_highest_severity_that_was_told(answered: Answered) -> None:
+    titles = ("Alerts by severity", "Alerts by severity, day by day")
+    bars, days = (answered(next(a for a in ASKED if a.title == title)) for title in titles)
+    assert dict(zip(bars["Severity"], bars["Alerts"], strict=True)) == {"no step": 6, "step 2": 2}
+    assert [sum(days[name]) for name in ("no step", "step 1", "step 2")] == [6, 0, 2]
 
 
 def test_what_cannot_be_judged_is_in_the_table_and_never_drawn(answered: Answered) -> None:

@@ -10,7 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from services.audit.rows.columns import PACKED, Columns
-from services.audit.rows.path import alerts, dead_letters, patients, receipts, vitals
+from services.audit.rows.path import (
+    alert_severities,
+    alerts,
+    dead_letters,
+    patients,
+    receipts,
+    vitals,
+)
 from services.audit.rows.predictions import predictions
 from services.audit.rows.watching import (
     changes,
@@ -26,6 +33,8 @@ __all__ = [
     "PACKED",
     "TABLES",
     "Columns",
+    "Derive",
+    "alert_severities",
     "alerts",
     "changes",
     "dead_letters",
@@ -37,21 +46,35 @@ __all__ = [
     "predictions",
     "receipts",
     "signals",
+    "tables_of",
     "vitals",
 ]
 
-TABLES: Final[Mapping[type[msgspec.Struct], tuple[str, Callable[[Any], Columns]]]] = {
-    events.Vitals: ("vitals", vitals),
-    events.PredictionBatch: ("predictions", predictions),
-    events.Alert: ("alerts", alerts),
-    events.Receipt: ("receipts", receipts),
-    events.DeadLetter: ("dead_letters", dead_letters),
-    events.Patient: ("patients", patients),
-    events.Feedback: ("feedback", feedback),
-    events.Outcome: ("outcomes", outcomes),
-    events.Labelled: ("labels", labels),
-    events.Measurement: ("measurements", measurements),
-    events.Signal: ("signals", signals),
-    events.Change: ("changes", changes),
+Derive = Callable[[Any], Columns]
+TABLES: Final[Mapping[str, tuple[type[msgspec.Struct], Derive]]] = {
+    "vitals": (events.Vitals, vitals),
+    "predictions": (events.PredictionBatch, predictions),
+    "alerts": (events.Alert, alerts),
+    "alert_severities": (events.Alert, alert_severities),
+    "receipts": (events.Receipt, receipts),
+    "dead_letters": (events.DeadLetter, dead_letters),
+    "patients": (events.Patient, patients),
+    "feedback": (events.Feedback, feedback),
+    "outcomes": (events.Outcome, outcomes),
+    "labels": (events.Labelled, labels),
+    "measurements": (events.Measurement, measurements),
+    "signals": (events.Signal, signals),
+    "changes": (events.Change, changes),
 }
-"""The table of each event, and the function that derives its rows."""
+"""Of each table the event that it is derived from, and the function that gives its rows."""
+
+
+_BY_EVENT: Final = {
+    event: {table: rows_of for table, (of, rows_of) in TABLES.items() if of is event}
+    for event, _ in TABLES.values()
+}
+
+
+def tables_of(event: type[msgspec.Struct] | None) -> Mapping[str, Derive]:
+    """Give the tables that are derived from an event, with their functions; none of no event."""
+    return {} if event is None else _BY_EVENT.get(event, {})

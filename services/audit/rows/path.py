@@ -65,6 +65,12 @@ def alerts(event: events.Alert) -> Columns:
     return one_row(row)
 
 
+def alert_severities(event: events.Alert) -> Columns:
+    """One row, with what boards ask of a severity beside it."""
+    names = ("alert_id", "severity", "unit", "received_at", "policy_version")
+    return one_row({name: getattr(event, name) for name in names} | {"step": str(event.step)})
+
+
 def receipts(event: events.Receipt) -> Columns:
     """One row per entry; a receipt without entries has one, of the fate NO_ENTRIES."""
     must(len(event.sha256) == SHA256_BYTES, "sha256")
