@@ -56,6 +56,11 @@ class LineUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         named = [(part, seat) for part, seat in shown if seat is not None]
         return named + [(Part.SHADOW, seat) for seat in self.shadows]
 
+    def unseen(self) -> list[Seat]:
+        """Give the shadows that score: what is shown already needs none."""
+        shown = {seat.digest for seat in (self.champion, self.canary) if seat is not None}
+        return [seat for seat in self.shadows if seat.digest not in shown]
+
 
 AS_CONFIGURED: Final = LineUp()
 """The line-up before anybody changed it."""

@@ -1,8 +1,8 @@
 """Scores to decisions and decisions to alerts, entry by entry, in the order of the log."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from services.core.policy import (
     FRESH,
     ActiveAlert,
     Policy,
+    PolicyState,
     decide,
     ended,
     expired,
@@ -30,8 +31,6 @@ from services.core.policy import (
 )
 from services.scoring.entries import Entry, Model
 from services.scoring.horizon import Horizon
-from services.scoring.patients.patient import Patient
-from services.scoring.patients.ward import Ward
 
 TOP_CONTRIBUTIONS: Final = 5
 STEPS: Final = {
@@ -47,6 +46,23 @@ Explain = Callable[[Entry], list[Contribution]]
 EXPLAINED."""
 
 
+class Remembered(Protocol):
+    """One of whom a policy remembers something."""
+
+    policy: PolicyState
+
+
+class Memory(Protocol):
+    """What a policy remembers of whom: the patients themselves, or a shadow's memory of them."""
+
+    @property
+    def patients(self) -> Mapping[bytes, Remembered]:
+        """Everybody, by pseudonym."""
+
+    def touched(self, pseudonym: bytes) -> None:
+        """Note that one changes who is not the one whose turn it is."""
+
+
 class Alerting:
     """Holds the policy against the scores of one partition's patients."""
 
@@ -54,13 +70,13 @@ class Alerting:
         self,
         policy: Policy,
         model: Model,
-        ward: Ward,
+        memory: Memory,
         *,
         partition: int,
         explain: Explain,
         horizon: Horizon,
     ) -> None:
-        self._policy, self._model, self._ward = policy, model, ward
+        self._policy, self._model, self._memory = policy, model, memory
         self._partition, self._explain, self._horizon = partition, explain, horizon
 
     def step(self, entry: Entry) -> Iterable[Alert]:
@@ -74,7 +90,7 @@ class Alerting:
             yield from self._expire(entry, event, entry.note.watermark)
         if not event.pseudonym:
             return
-        patient = self._ward.patients[event.pseudonym]
+        patient = self._memory.patients[event.pseudonym]
         if entry.note.ended:
             yield from self._end(entry, event, patient, cause="encounter_ended")
             patient.policy = FRESH
@@ -85,7 +101,7 @@ class Alerting:
         elif entry.disposition is Disposition.ABSTAINED and _shaken(entry, patient):
             yield from self._withdraw(entry, event, patient)
 
-    def _decide(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
+    def _decide(self, entry: Entry, event: Vitals, patient: Remembered) -> Iterable[Alert]:
         unit, at = entry.unit, entry.as_of
         if entry.note.discharged:
             return
@@ -123,7 +139,7 @@ class Alerting:
             severity=len(self._policy.steps_reached(entry.score)),
         )
 
-    def _move(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
+    def _move(self, entry: Entry, event: Vitals, patient: Remembered) -> Iterable[Alert]:
         """Follow a patient to another unit; some transfers end an alert and begin silence."""
         at = event.measured_at
         after = moved(self._policy, patient.policy, unit=entry.unit, at=at)
@@ -131,7 +147,7 @@ class Alerting:
             yield from self._end(entry, event, patient, cause="transferred")
         patient.policy = after
 
-    def _withdraw(self, entry: Entry, event: Vitals, patient: Patient) -> Iterable[Alert]:
+    def _withdraw(self, entry: Entry, event: Vitals, patient: Remembered) -> Iterable[Alert]:
         """Take back an alert that a corrected or retracted value no longer bears."""
         alert = patient.policy.alert
         if alert is not None:
@@ -140,16 +156,16 @@ class Alerting:
             yield self._tell(entry, event, alert, Step.WITHDRAWN, cause="value_revised")
 
     def _expire(self, entry: Entry, event: Vitals, watermark: int) -> Iterable[Alert]:
-        over = [p for p, of in self._ward.patients.items() if expired(of.policy, watermark)]
+        over = [p for p, of in self._memory.patients.items() if expired(of.policy, watermark)]
         # In an order that does not tell who was heard first: a restart does not know.
         for pseudonym in sorted(over):
-            self._ward.touched(pseudonym)
-            patient = self._ward.patients[pseudonym]
+            self._memory.touched(pseudonym)
+            patient = self._memory.patients[pseudonym]
             for alert in self._end(entry, event, patient, cause="expired"):
                 yield msgspec.structs.replace(alert, pseudonym=pseudonym)
 
     def _end(
-        self, entry: Entry, event: Vitals, patient: Patient, *, cause: str
+        self, entry: Entry, event: Vitals, patient: Remembered, *, cause: str
     ) -> Iterable[Alert]:
         """End an alert without a score of its own: the step repeats the one that raised it."""
         alert = patient.policy.alert
@@ -190,7 +206,7 @@ class Alerting:
         )
 
 
-def _shaken(entry: Entry, patient: Patient) -> bool:
+def _shaken(entry: Entry, patient: Remembered) -> bool:
     """Tell whether a value that was known when the alert was raised is another now, or gone."""
     alert, revised_at = patient.policy.alert, entry.note.revised_at
     return alert is not None and revised_at is not None and revised_at <= alert.raised_at

@@ -51,9 +51,29 @@ class Course:
         self._changed = False
         return [(KEY, msgspec.msgpack.encode(self._turns))]
 
+    @property
+    def latest(self) -> CutOver | None:
+        """The cut-over that was last."""
+        return self._turns[-1] if self._turns else None
+
     def at(self, offset: int) -> CutOver | None:
         """Give the cut-over that an offset falls under; None before any."""
         return next((turn for turn in reversed(self._turns) if turn.first <= offset), None)
+
+    def shadow_since(self, digest: str, offset: int) -> int:
+        """Give the first offset from which on a model has been a shadow without a break.
+
+        Args:
+            digest: of the model.
+            offset: at which it is one; before any cut-over the answer is the offset.
+        """
+        since = offset
+        for turn in reversed(self._turns):
+            if turn.first <= offset:
+                if digest not in {seat.digest for seat in turn.line_up.unseen()}:
+                    break
+                since = turn.first
+        return since
 
     def turn(self, offset: int, position: int, line_up: LineUp) -> None:
         """Let a line-up score from an offset on; nothing happens if it does already.

@@ -95,10 +95,9 @@ class Fleet:
         """Give the models of a line-up; loads those that are not, and raises as `Open` does."""
         champion = self._engine(line_up.champion or self._configured)
         canary = self._engine(line_up.canary) if line_up.canary else None
-        # What is shown already needs no shadow, and its predictions would have the same names.
-        shown = {each.model.digest for each in (champion, canary) if each is not None}
-        shadows = [self._engine(s).unseen() for s in line_up.shadows if s.digest not in shown]
         named = msgspec.structs.replace(line_up, champion=line_up.champion or self._configured)
+        # What is shown already needs no shadow: its predictions would have the same names.
+        shadows = [self._engine(seat).unseen() for seat in named.unseen()]
         return Crew(named, champion, canary, tuple(shadows))
 
     def _engine(self, seat: Seat) -> Engine:

@@ -35,6 +35,8 @@ from services.scoring.patients.message import Messages
 from services.scoring.patients.summary import hour_of
 from services.scoring.patients.ward import Ward
 from services.scoring.patients.wire import Wire
+from services.scoring.shades import is_of_a_shadow
+from services.scoring.shadowing import Shadowing
 from services.scoring.shares import Run, Share, shown, unseen
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
@@ -73,6 +75,7 @@ class Scoring:
         self._journal = Journal(self._ward, self._wire)
         self._hour_began = False
         self._course, self._horizon = Course(), Horizon(scorer.look)
+        self._shadowing = Shadowing(partition, self._horizon)
         self._crew: Crew | None = None
         self._alerting: dict[bool, Alerting] = {}
         self._shares: dict[bool, Share] = {}
@@ -85,29 +88,33 @@ class Scoring:
             self._course.load(value)
         elif key == HORIZON:
             self._horizon.load(value)
+        elif is_of_a_shadow(key):
+            self._shadowing.load(key, value)
         else:
             self._journal.load(key, value)
 
     def settle(self) -> None:
         """Do again what no row includes that was loaded."""
         self._journal.settle()
+        self._shadowing.settle(self._course)
 
     def changes(self) -> Iterable[Row]:
         """Give the rows of what happened to patients, of ticks and of cut-overs that changed."""
-        self._journal.settle()
+        self.settle()
         yield from self._journal.changes()
         yield from self._watermark.changes()
         yield from self._course.changes()
         yield from self._horizon.changes()
+        yield from self._shadowing.changes()
 
     def dump(self) -> list[tuple[bytes, bytes]]:
         """Give all that is known of every patient; a restart changes no byte of it."""
-        self._journal.settle()
-        return [*self._ward.pack(sorted(self._ward.patients))]
+        self.settle()
+        return [*self._ward.pack(sorted(self._ward.patients)), *self._shadowing.dump()]
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Score records in order; one batch message per model and 1 to 512 of them."""
-        self._journal.settle()
+        self.settle()
         if records:
             self._horizon.reach(records[0])
         done = 0
@@ -172,11 +179,13 @@ class Scoring:
         shares = [*hidden, *owners]
         for share in shares:
             share.score(run)
+        self._shadowing.judge(run, hidden, crew, self._course)
         alerts = self._alert(run, owners, turns, crew)
         now = self._watermark.now
         if self._hour_began and now is not None:
             for pseudonym in self._ward.evict(now):
                 self._journal.forgot(pseudonym)
+            self._shadowing.forget(self._ward.patients)
         for share in shares:
             yield from self._written(share, now if share is shares[-1] else before)
             if share is owners[-1]:

@@ -113,6 +113,7 @@ class Share:
         verdicts: on them.
         inputs: (S, F) a row per scored entry.
         alerts: that followed and are shown, in order.
+        untold: what a shadow would have told, in order.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Share:
         self.engine, self.steady, self.places = engine, steady, places
         self.columns = columns.only(places)
         self.verdicts = Verdicts.pending(self.columns)
-        self.inputs, self.alerts = NO_ROWS, list[Alert]()
+        self.inputs, self.alerts, self.untold = NO_ROWS, list[Alert](), list[Alert]()
 
     def score(self, run: Run) -> None:
         """Score the entries that are due, or say why not.

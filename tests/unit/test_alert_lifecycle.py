@@ -448,7 +448,7 @@ def test_a_low_score_of_a_patient_without_alert_or_streak_changes_nothing(
         return alerts
 
     def state_of(alerting: Alerting, entry: Entry) -> Any:
-        found = alerting._ward.patients.get(entry.event.pseudonym)
+        found = alerting._memory.patients.get(entry.event.pseudonym)
         return found.policy if found else None
 
     original = Alerting.step
