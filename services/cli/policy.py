@@ -108,16 +108,16 @@ def what_if(
 ) -> None:
     """Let a policy judge the scores on record, beside the one in force; nothing changes."""
     from services.cli import trial
-    from services.core.policy import tried
 
     seat = seat_of(Log().history.now, role)
-    scores = trial.scores_of(seat.digest, since, until)
     policies = {"in force": policy_of(seat), "the file": read(file)}
-    counted = {whose: dict(trial.counts(tried(of, scores))) for whose, of in policies.items()}
+    told = trial.retried(seat.digest, since, until, policies)
+    counted = {whose: dict(trial.counts(of)) for whose, of in told.items()}
+    scores = told["the file"].scores
     if json:
-        _print_json("what-if", {"scores": len(scores), "policies": counted})
+        _print_json("what-if", {"scores": scores, "policies": counted})
         return
-    print(f"{len(scores):,} scores; nothing is withdrawn here, as no value is corrected")
+    print(f"{scores:,} scores, and what corrected, moved or discharged their patients")
     _print_lines(trial.table(counted))
 
 

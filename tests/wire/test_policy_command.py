@@ -1,26 +1,40 @@
 """A policy that people put into use judges the next batch, and is what everybody reads back."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-import numpy as np
 import pytest
 from typer.testing import CliRunner
-from wards import CODEC, HOUR, MODEL, START, Run, admitted, log, measured, person
+from wards import (
+    CODEC,
+    HOUR,
+    MODEL,
+    POLICY,
+    START,
+    Run,
+    admitted,
+    log,
+    measured,
+    person,
+    scorer,
+    ward_log,
+)
 
 from services.audit.migrate import apply, read_migrations
 from services.audit.recorder import Recorder, Source
 from services.audit.writer import write
 from services.cli.main import app
-from services.cli.trial import scores_of
+from services.cli.trial import retried
 from services.core.errors import CommandError
-from services.core.events import PredictionBatch, Role, Vitals
+from services.core.events import Decision, PredictionBatch, Role, Step, Vitals
 from services.core.faults import Fault
-from services.core.policy import Scored
+from services.core.policy import Transfer
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.runtime.clickhouse import ClickHouse
@@ -122,34 +136,76 @@ def store(clickhouse: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Itera
     root.close()
 
 
-def test_scores_on_record_come_back_as_they_were_given_and_in_their_order(
-    store: ClickHouse,
-) -> None:
-    run = Run()
-    for hour, rate in enumerate([150.0, 80.0, 190.0]):
-        at = START + hour * HOUR
-        moved = [admitted("p", at, "e", unit="MICU")] if hour else []
-        seen = measured("p", at + 1, {"HR": rate}, encounter=person("e"))
-        run.hand(log([*moved, seen], first=10 * hour))
-    topic = Source(topic="predictions.v1", topic_id="0" * 32, phi=False, event=PredictionBatch)
-    recorder = Recorder("c", {topic.topic: topic}, heads={}, held={}, decode=CODEC.decode)
+TRIED = msgspec.structs.replace(
+    POLICY,
+    version="tried",
+    threshold=0.5,
+    clear_below=0.45,
+    severity=[0.65, 0.7],
+    persistence=2,
+    transfer=Transfer(to=["unit 2"], silent_h=3),
+    valid_for_h=2,
+)
+
+
+def recorded(store: ClickHouse, records: list[Record], run: Run) -> None:
+    """Put a log and what scoring wrote of it into the ledger."""
+    sources = {
+        "vitals.v1": Source(
+            topic="vitals.v1",
+            topic_id=MODEL.vitals_topic_id.replace("-", ""),
+            phi=False,
+            event=Vitals,
+        ),
+        "predictions.v1": Source(
+            topic="predictions.v1", topic_id="1" * 32, phi=False, event=PredictionBatch
+        ),
+    }
+    recorder = Recorder("c", sources, heads={}, held={}, decode=CODEC.decode)
     written = [CODEC.encode(batch) for batch in run.batches]
-    recorder.add(
-        [Record(topic.topic, 0, offset, 0, None, value) for offset, value in enumerate(written)]
-    )
+    recorder.add(records)
+    recorder.add([Record("predictions.v1", 3, n, 0, None, v) for n, v in enumerate(written)])
     write(store, recorder.take())
-    expected = [
-        Scored(person("e"), START + 1, "", 0.75),
-        Scored(person("e"), START + HOUR + 1, "MICU", float(np.float32(0.4))),
-        Scored(person("e"), START + 2 * HOUR + 1, "MICU", float(np.float32(0.95))),
+
+
+def decided(run: Run, begin: int = 0, end: int = 1 << 62) -> Counter[Decision]:
+    scored = [e for e in run.entries if e["score"] is not None and begin <= e["as_of"] < end]
+    return Counter(Decision[e["decision"]] for e in scored)
+
+
+def test_what_is_on_record_is_judged_as_scoring_judged_it_with_corrections_and_moves(
+    store: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.cli.trial.PAGE", 40)
+    records = log(ward_log(5, hours=24, patients=4))
+    live = {policy.version: Run(scorer(policy)).hand(records) for policy in (POLICY, TRIED)}
+    recorded(store, records, live[POLICY.version])
+    told = retried(MODEL.digest, "", "", {policy.version: policy for policy in (POLICY, TRIED)})
+    for version, run in live.items():
+        assert told[version].decisions == decided(run)
+        assert told[version].steps == Counter(alert.step for alert in run.alerts)
+    assert told[POLICY.version].steps[Step.WITHDRAWN] > 0
+    assert told[POLICY.version].steps != told[TRIED.version].steps
+
+
+def test_a_trial_is_of_the_time_that_is_asked_for(store: ClickHouse) -> None:
+    at = START + 24 * HOUR
+    quiet = [
+        measured("p", START + h * HOUR, {"HR": 80.0}, encounter=person("e")) for h in range(24)
     ]
-    assert scores_of(MODEL.digest, "", "") == expected
-    first, last = "2026-01-01T09:00Z", "2026-01-01T10:00Z"
-    assert scores_of(MODEL.digest, first, "") == expected[1:]
-    assert scores_of(MODEL.digest, "", last) == expected[:2]
-    with pytest.raises(CommandError) as refused:
-        scores_of("cd" * 32, "", "")
-    assert refused.value.fault is Fault.NO_SCORES
+    high = measured("p", at, {"HR": 150.0}, encounter=person("e"))
+    lower = measured("p", at, {"HR": 80.0}, encounter=person("e"), version=2)
+    records = log([*quiet, high, lower])
+    recorded(store, records, Run(scorer(POLICY)).hand(records))
+    asked = partial(retried, MODEL.digest, policies={"it": POLICY})
+    late = asked("2026-01-02T08:00Z", "")["it"]
+    assert (late.scores, dict(late.steps)) == (2, {Step.RAISED: 1, Step.WITHDRAWN: 1})
+    early = asked("", "2026-01-01T20:00Z")["it"]
+    assert (early.scores, dict(early.steps)) == (12, {})
+    for digest, since in ((MODEL.digest, "2026-02-01"), ("cd" * 32, "")):
+        with pytest.raises(CommandError) as refused:
+            retried(digest, since, "", {"it": POLICY})
+        assert refused.value.fault is Fault.NO_SCORES
 
 
 def ward(hour: int) -> list[Vitals]:

@@ -18,7 +18,7 @@ from services.core.policy.life import (
     withdrawn,
 )
 from services.core.policy.rules import Abstain, Policy, Transfer
-from services.core.policy.trial import Scored, Told, tried
+from services.core.policy.trial import Tally, Told
 
 __all__ = [
     "FRESH",
@@ -27,7 +27,7 @@ __all__ = [
     "ActiveAlert",
     "Policy",
     "PolicyState",
-    "Scored",
+    "Tally",
     "Told",
     "Transfer",
     "Verdict",
@@ -38,6 +38,5 @@ __all__ = [
     "moved",
     "raised",
     "read_policy",
-    "tried",
     "withdrawn",
 ]
