@@ -1,5 +1,6 @@
 """`vigil robustness`: what is lost where patients are charted otherwise, or are others."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,14 @@ _HEAD: Final = ("", "utility", "lost", "by budget", "AUROC", "share alerted", "s
 _MEASURES: Final = {"auroc": 3, "alert_share": 2, "calibration_slope": 2, "ece": 4}
 
 
+class Sets(StrEnum):
+    """The sets of columns that see patients."""
+
+    FULL = "full"
+    SHIPPED = "shipped"
+    STRICT = "strict"
+
+
 def robustness(
     data: Annotated[
         Path, typer.Option(help="PhysioNet-2019-shaped: a Parquet file or a folder of .psv files.")
@@ -19,6 +28,9 @@ def robustness(
     patients: Annotated[
         float, typer.Option(min=0.01, max=1, help="Take this share of them, to be done sooner.")
     ] = 1.0,
+    columns: Annotated[
+        list[Sets] | None, typer.Option(help="Measure these alone; may be repeated.")
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write the whole report to this file; - for stdout.")
     ] = None,
@@ -30,6 +42,7 @@ def robustness(
     from services.training.folds import drawn
     from services.training.matrix import matrix
     from services.training.pack import as_json
+    from services.training.robustness import SETS
     from services.training.robustness import robustness as run
     from services.training.source import read
     from services.training.study import course
@@ -38,7 +51,9 @@ def robustness(
     if patients < 1:
         stays = stays.only(drawn(stays.ids, patients))
     say(f"computing the features of {len(stays.hour)} hours")
-    report = run(course(stays, matrix(stays)), say=say)
+    wanted = {*(columns or Sets)}
+    sets = [each for each in SETS if each.name in wanted]
+    report = run(course(stays, matrix(stays)), sets=sets, say=say)
     if json == Path("-"):
         typer.echo(as_json(report), nl=False)
         return

@@ -49,9 +49,7 @@ def train(
     Raises:
         CommandError: the data cannot be used, or the bundle not be written.
     """
-    stays = read(data, say=say)
-    say(f"computing {len(FEATURES)} features of {len(stays.hour)} hours")
-    given = course(stays, matrix(stays))
+    given = _given(data, say)
     (shipped,) = (columns for columns in sets if columns.name == "shipped")
     judged = {columns.name: judge(given, columns, say=say) for columns in sets}
     rows = {name: _row(given, each, name, say) for name, each in judged.items()}
@@ -61,6 +59,21 @@ def train(
     say(f"writing {out}")
     facts = _facts(given, sets, _identity(out)) | made_by
     return Trained(pack(out, contents, facts), rows)
+
+
+def study(data: Path, sets: Sequence[Columns], *, say: Say) -> dict[str, dict[str, Any]]:
+    """Cross-validate sets of columns without making a bundle; the rows that `train` gives."""
+    given = _given(data, say)
+    return {
+        columns.name: _row(given, judge(given, columns, say=say), columns.name, say)
+        for columns in sets
+    }
+
+
+def _given(data: Path, say: Say) -> Course:
+    stays = read(data, say=say)
+    say(f"computing {len(FEATURES)} features of {len(stays.hour)} hours")
+    return course(stays, matrix(stays))
 
 
 def _row(given: Course, judged: Judged, name: str, say: Say) -> dict[str, Any]:

@@ -275,3 +275,11 @@ def test_units_of_which_nothing_is_known_are_refused(
     done = CliRunner().invoke(app, ["robustness", "--data", str(tmp_path / "one.parquet")])
     assert done.exit_code == 5
     assert "Unit2" in done.stderr
+
+
+def test_columns_that_see_no_patient_cannot_be_asked_for() -> None:
+    done = CliRunner().invoke(
+        app, ["robustness", "--data", "any.parquet", "--columns", "time_only"]
+    )
+    assert done.exit_code == 2
+    assert "strict" in done.stderr

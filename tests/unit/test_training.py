@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 from stays import COLUMNS, made_up, write_parquet, write_psv
 
+from services.cli import robustness as robustness_command
+from services.cli import train as train_command
 from services.core.errors import CommandError, ExitCode
 from services.core.features import FEATURES, HISTORY_HOURS, TREND_VARIABLES
 from services.core.policy import Policy
@@ -25,12 +27,13 @@ from services.core.stats.utility import best_threshold, hours_from_onset
 from services.core.support import Support
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 from services.runtime.bundle import FILES, MANIFEST, load
-from services.training import study
+from services.training import pipeline, study
 from services.training.booster import Recipe, lessons, margins
 from services.training.evaluate import evaluate
 from services.training.folds import FOLDS, THINNING, drawn, folds_of, septic, thinned
 from services.training.matrix import batches, matrix
 from services.training.pipeline import Trained, train
+from services.training.robustness import SETS
 from services.training.source import TIME_COLUMNS, Stays, read
 
 PATIENTS = 100
@@ -307,8 +310,9 @@ def test_the_shipped_columns_alone_learn_from_what_other_hands_charted(
 def test_what_is_clinically_worse_never_lowers_a_signed_margin(
     course: study.Course, worse: int
 ) -> None:
-    strict = next(columns for columns in SMALL if columns.name == "strict")
-    learned = replace(strict, signed=True, recipe=Recipe(30, {"min_data_in_leaf": 20}))
+    strict = study.STUDY[2]
+    finer = Recipe(30, {**strict.recipe.others, "min_data_in_leaf": 20})
+    learned = replace(strict, recipe=finer)
     model = study.learn(course, learned)
     rows = study.inputs(learned, course.features, course.stays.context)[::7]
     before, moved = margins(model, rows), 0
@@ -367,6 +371,17 @@ def test_the_same_command_gives_the_same_bytes(data: Path, tmp_path: Path) -> No
     for name in (*FILES, MANIFEST):
         assert (second / name).read_bytes() == (first / name).read_bytes(), name
     assert load(second).digest == digest
+
+
+def test_a_set_of_columns_alone_is_judged_as_beside_the_others(
+    data: Path, trained: Trained
+) -> None:
+    assert pipeline.study(data, SMALL[2:3], say=quiet) == {"strict": trained.rows["strict"]}
+
+
+def test_every_set_of_columns_can_be_asked_for_by_its_name() -> None:
+    assert [str(each) for each in train_command.Sets] == [each.name for each in study.STUDY]
+    assert {str(each) for each in robustness_command.Sets} == {each.name for each in SETS}
 
 
 def test_a_model_that_learned_finds_the_sick(trained: Trained) -> None:
