@@ -309,7 +309,7 @@ def main() -> None:
         },
         "slower_at_the_largest": {"bar": SLOWER, "reached": slower <= SLOWER},
     }
-    did = f"hourly charting, {readings} readings in 24 h, {given.events} events or a turn, one partition"
+    did = f"hourly charting, {readings} readings in 24 h, {given.events} events or a turn"
     ratios = {"slower_at_the_largest": round(slower, 3)}
     print(line("state", figures, ratios, bars=bars, did=did, repetitions=1))
 
