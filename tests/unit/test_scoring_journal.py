@@ -103,11 +103,11 @@ def test_each_patient_is_written_whole_once_in_a_round() -> None:
     assert 400 / 3 <= whole <= 400 / 2
 
 
-def test_of_many_patients_charted_in_turn_one_message_in_three_lets_a_row_be_written(
+def test_of_many_patients_charted_in_turn_one_message_in_two_lets_a_row_be_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(journal, "MESSAGES", 10)
-    patients, ring, turn = 20, 40, 60
+    patients, ring, turn = 20, 20, 40
     run, whole = Run(), list[int]()
     for number in range(ring + 2 * turn):
         event = measured(f"p{number % patients}", START + number * MINUTE, {"HR": 80})

@@ -31,9 +31,10 @@ KEYS: Final = 4096
 MESSAGES: Final = 16_384
 """So many messages are done again on a restore, at most, where there are few patients; about 7 MB
 of a partition."""
-PER_PATIENT: Final = 2
+PER_PATIENT: Final = 1
 """So many of each patient where there are many: with N patients charted in turn and a ring of less
-than N messages, every message would let a row be written; so it is one in PER_PATIENT + 1."""
+than N messages, every message would let a row be written; so it is one in PER_PATIENT + 1. More of
+them spare little and are done again on a restore."""
 LEAF_BYTES: Final = 512 << 10
 LARGEST: Final = 256 << 10
 """After a longer message its patient is written whole: no record may pass the topic's limit."""
