@@ -3,8 +3,9 @@
 Consume, decode, apply to the state, features, ONNX, policy, encode, changelog, transaction,
 metrics; in full batches, and in batches of ten and of one as a live feed makes them. The limit is
 the same loop with a task that only copies: what the client and the broker allow. The peers, in the
-same run: the bare loop in transactions (`bare.py`), a stock Faust agent (`peer_faust.py`) and Quix
-Streams exactly-once (`peer_quix.py`) doing the bare loop's work.
+same run: the bare loop in transactions of 10 ms (`bare.py`), the same work as a task of our own
+worker, a stock Faust agent (`peer_faust.py`) and Quix Streams exactly-once (`peer_quix.py`) doing
+the bare loop's work.
 """
 
 import argparse
@@ -17,10 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+import bare
 import builders
 import numpy as np
 import peers
-from bare import OBSERVATIONS, Bare, observations
+from bare import OBSERVATIONS, Bare, Predicting, observations
 from peers import Measured
 from report import line, spread
 
@@ -131,9 +133,16 @@ def scorer(bootstrap: str, model: Path, scored: list[int]) -> Scorer:
     return Scorer(codec, Alone(made), told)
 
 
-def bare_loop(model: Path) -> Callable[[int], Task]:
+def bare_task(model: Path) -> Callable[[int], Task]:
     loaded = bundle.load(model)
     return partial(Bare, onnx=OnnxModel(loaded), width=len(loaded.features))
+
+
+def bare_loop(bootstrap: str, model: Path, events: int) -> Measured:
+    loaded = bundle.load(model)
+    work = Predicting(OnnxModel(loaded), len(loaded.features))
+    took = bare.run(bootstrap, work, events)
+    return Measured(events / took.wall_s, took.cpu_s / events * 1e6)
 
 
 class InParts:
@@ -160,7 +169,7 @@ def measured(meter: Counting, events: int) -> Measured:
 
 
 def round_of(
-    given: argparse.Namespace, events: Sequence[Output], bare: Sequence[Output]
+    given: argparse.Namespace, events: Sequence[Output], seen: Sequence[Output]
 ) -> dict[str, Measured]:
     """Everybody once, one after the other, on a broker of their own."""
     found: dict[str, Measured | None] = {}
@@ -168,7 +177,7 @@ def round_of(
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         broker = Broker(Path(folder), free_port(), cache=here().cache).start()
         try:
-            prepare(broker.bootstrap, [*events, *bare])
+            prepare(broker.bootstrap, [*events, *seen])
             at, many = broker.bootstrap, len(events)
             # A young broker compiles itself for as long as a run takes: whoever came first would
             # be measured on half a machine.
@@ -181,10 +190,11 @@ def round_of(
                 make = partial(InParts, scorer=one, size=size)
                 found[name] = measured(run(at, name, many, make), many)
             found["limit"] = measured(run(at, "copying", many, Copying), many)
-            loop = run(at, "bare", len(bare), bare_loop(given.model), topic=OBSERVATIONS)
-            found["bare_loop"] = measured(loop, len(bare))
-            found["faust_agent"] = peers.faust(work(at, min(given.faust, len(bare)), given.model))
-            found["quix"] = peers.quix(work(at, len(bare), given.model), here().cache)
+            found["bare_loop"] = bare_loop(at, given.model, len(seen))
+            ours = run(at, "bare", len(seen), bare_task(given.model), topic=OBSERVATIONS)
+            found["bare_in_our_worker"] = measured(ours, len(seen))
+            found["faust_agent"] = peers.faust(work(at, min(given.faust, len(seen)), given.model))
+            found["quix"] = peers.quix(work(at, len(seen), given.model), here().cache)
         finally:
             broker.stop()
     (share,) = {sum(each) / many for each in scored.values()}
@@ -210,10 +220,10 @@ def main() -> None:
     sys.stderr.write("simulating the ward\n")
     events = vitals(given.beds, given.events)
     codec = Codec(REPO / "schemas")
-    bare = observations([codec.decode(e.value or b"", Vitals) for e in events], PARTITIONS)
+    seen = observations([codec.decode(e.value or b"", Vitals) for e in events], PARTITIONS)
     rounds = []
     for repetition in range(given.repetitions):
-        rounds.append(round_of(given, events, bare))
+        rounds.append(round_of(given, events, seen))
         told = ", ".join(f"{name} {of.events_per_s:,.0f}" for name, of in rounds[-1].items())
         sys.stderr.write(f"{repetition + 1}: events/s: {told}\n")
     names = [name for name in rounds[0] if all(name in each for each in rounds)]

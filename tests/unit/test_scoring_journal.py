@@ -103,6 +103,21 @@ def test_each_patient_is_written_whole_once_in_a_round() -> None:
     assert 400 / 3 <= whole <= 400 / 2
 
 
+def test_of_many_patients_charted_in_turn_one_message_in_two_lets_a_row_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "MESSAGES", 10)
+    patients, ring, turn = 20, 20, 40
+    run, whole = Run(), list[int]()
+    for number in range(ring + 2 * turn):
+        event = measured(f"p{number % patients}", START + number * MINUTE, {"HR": 80})
+        list(run.task.handle(log([event], first=10 * number)))
+        keys = [key for key, _ in run.task.changes()]
+        whole.append(sum(len(key) == len(wards.person("p")) for key in keys))
+    started, first, second = whole[:ring], whole[ring : ring + turn], whole[ring + turn :]
+    assert [sum(started), sum(first), sum(second)] == [0, patients, patients]
+
+
 @pytest.mark.usefixtures("short")
 def test_a_message_too_long_for_a_leaf_is_kept_by_its_patients_row() -> None:
     long = measured("p", START, dict.fromkeys(VARIABLES, 80.0))

@@ -100,6 +100,6 @@ def test_a_patient_may_have_more_readings_than_a_sheet_has_room_for() -> None:
     events += [retracted("p", START + hour * HOUR, names) for hour in (1, 2, 3)]
     run = Run().hand(log(events))
     (patient,) = run.task._ward.patients.values()
-    (row,) = run.task._ward.slots.rows([patient.history.slot])
+    ((row, *_),) = run.task._ward.slots.kept([patient.history.slot])
     assert counts(np.frombuffer(row, np.uint8))[READINGS] == 1 + 3 * len(names)
     assert Run(rows=run.rows).patients == run.patients

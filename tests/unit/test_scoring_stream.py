@@ -322,7 +322,7 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
 
 def variables_of(patient: Patient) -> NDArray[np.uint8]:
     """Give the variable of each reading that is kept; two columns follow it in a row."""
-    (row,) = patient.history._slots.rows([patient.history.slot])
+    ((row, *_),) = patient.history._slots.kept([patient.history.slot])
     counts = np.frombuffer(row, np.int32, COUNTS)
     readings, end = counts[READINGS], counts[SIZE] - 2 * counts[RUNS] - counts[KNOWN]
     return np.frombuffer(row, np.uint8)[end - readings : end]

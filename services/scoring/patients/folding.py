@@ -18,7 +18,6 @@ from services.scoring.patients.sheet import (
     HEAD,
     HOURLY,
     ID,
-    NONE,
     ROWS,
     VARIABLE,
     VERSION,
@@ -65,7 +64,7 @@ def move_to(sheet: Sheet, at: int) -> None:
     after = state[HEAD] // MICROSECONDS_PER_HOUR
     if after <= before:
         return
-    _fold(sheet, NONE, oldest_hour(sheet) * MICROSECONDS_PER_HOUR - 1)
+    _fold_all(sheet, oldest_hour(sheet) * MICROSECONDS_PER_HOUR - 1)
     if state[HOURLY]:
         for hour in range(max(before + 1, after - HISTORY_HOURS + 1), after + 1):
             ring = hour % HISTORY_HOURS
@@ -103,18 +102,38 @@ def _counts(sheet: Sheet) -> Array:
 
 
 @compiled
-def _fold(sheet: Sheet, variable: int, until: int) -> None:
-    """Move readings of a variable, or of all (NONE), up to a time into the past.
+def _fold_all(sheet: Sheet, until: int) -> None:
+    """Move readings up to a time into the past; what is not usable is forgotten."""
+    marks, numbers, values = sheet.marks, sheet.numbers, sheet.values
+    last, known, cells = sheet.last, sheet.known, sheet.cells[: sheet.state[HOURLY]]
+    many, gone = sheet.state[ROWS], 0
+    while gone < many and numbers[AT, gone] <= until:
+        if marks[gone, FLAGS] & KEPT_OUT == 0:
+            absorb(last, known, cells, marks[gone, VARIABLE], numbers[AT, gone], values[gone])
+        gone += 1
+    if gone == 0:
+        return
+    sheet.state[ROWS] = many - gone
+    for column in range(VERSION + 1):
+        for row in range(many - gone):
+            numbers[column, row] = numbers[column, row + gone]
+    for row in range(many - gone):
+        values[row] = values[row + gone]
+        marks[row, FLAGS], marks[row, VARIABLE] = (
+            marks[row + gone, FLAGS],
+            marks[row + gone, VARIABLE],
+        )
 
-    What is neither usable nor known to it is forgotten.
-    """
+
+@compiled
+def _fold(sheet: Sheet, variable: int, until: int) -> None:
+    """Move readings of a variable up to a time into the past; forget what is not usable."""
     marks, numbers = sheet.marks, sheet.numbers
     last, known, cells = sheet.last, sheet.known, sheet.cells[: sheet.state[HOURLY]]
     end = 0
     for row in range(sheet.state[ROWS]):
         of = marks[row, VARIABLE]
-        of_it = variable == NONE or variable == of  # noqa: PLR1714 - their types differ
-        if not of_it or numbers[AT, row] > until:
+        if of != variable or numbers[AT, row] > until:
             if row != end:
                 _swap(sheet, row, end)
             end += 1

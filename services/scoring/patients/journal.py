@@ -29,7 +29,12 @@ KEY: Final = b"leaf-"
 KEYS: Final = 4096
 """Leaves of one partition; the key of one is its number modulo these."""
 MESSAGES: Final = 16_384
-"""So many messages are done again on a restore, at most; about 7 MB of a partition."""
+"""So many messages are done again on a restore, at most, where there are few patients; about 7 MB
+of a partition."""
+PER_PATIENT: Final = 1
+"""So many of each patient where there are many: with N patients charted in turn and a ring of less
+than N messages, every message would let a row be written; so it is one in PER_PATIENT + 1. More of
+them spare little and are done again on a restore."""
 LEAF_BYTES: Final = 512 << 10
 LARGEST: Final = 256 << 10
 """After a longer message its patient is written whole: no record may pass the topic's limit."""
@@ -112,7 +117,10 @@ class Journal:
     def _policies(self, changed: Iterable[bytes]) -> Iterator[tuple[bytes, PolicyState]]:
         for name in changed:
             patient = self._ward.patients.get(name)
-            if patient is not None and patient.policy != patient.written:
+            # Mostly they are one object: to compare two of them takes longer than all the rest.
+            if patient is None or patient.policy is patient.written:
+                continue
+            if patient.policy != patient.written:
                 patient.written = patient.policy
                 yield name, patient.policy
 
@@ -132,7 +140,8 @@ class Journal:
 
     def _retired(self) -> Iterator[bytes]:
         """Take leaves out of the ring, and name whom no row includes that is as late as they."""
-        while len(self._ring) >= KEYS or self._messages > MESSAGES:
+        most = max(MESSAGES, PER_PATIENT * len(self._ward.patients))
+        while len(self._ring) >= KEYS or self._messages > most:
             number, names = self._ring.popleft()
             self._messages -= len(names)
             for name in names:

@@ -13,7 +13,7 @@ from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
 from services.scoring.patients.form import marked, unmarked
 from services.scoring.patients.history import History
-from services.scoring.patients.slots import Slots
+from services.scoring.patients.slots import Kept, Slots
 from services.scoring.patients.summary import NEVER
 
 FORGET_AFTER: Final = 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
@@ -122,26 +122,27 @@ class Patient:
             return self.history.heard_at < watermark - FORGET_UNMEASURED_AFTER
         return self.history.head < watermark - FORGET_AFTER
 
-    def whole(self, stamp: int, readings: bytes) -> bytes:
+    def whole(self, stamp: int, kept: Kept) -> bytes:
         """Write the patient as a row of the changelog, which includes all up to a leaf."""
         self.stamp, self.written = stamp, self.policy
-        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack(readings))
+        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack(kept))
 
-    def pack(self, readings: bytes) -> bytes:
+    def pack(self, kept: Kept) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted.
 
         Args:
-            readings: the history's row (see `packing`).
+            kept: in the history's slot.
         """
+        readings, head, heard_at, encounter = kept
         patient = PatientRow(
-            encounter=self.encounter,
-            former=self.former,
-            heard_at=self.history.heard_at,
-            demographics=self.demographics,
-            stay=self.stay,
-            head=self.history.head,
-            readings=readings,
-            policy=self.policy,
+            encounter,
+            self.former,
+            heard_at,
+            self.demographics,
+            self.stay,
+            head,
+            readings,
+            self.policy,
         )
         return msgspec.msgpack.encode(patient)
 

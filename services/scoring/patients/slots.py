@@ -61,6 +61,22 @@ class Store(NamedTuple):
     person: Array
 
 
+class Kept(NamedTuple):
+    """What a slot holds that the changelog keeps.
+
+    Attributes:
+        readings: the row (see `packing`); empty where nothing was measured.
+        head: the newest measured_at, µs; NEVER before the first.
+        heard_at: the latest received_at, µs.
+        encounter: its pseudonym; empty before the first.
+    """
+
+    readings: bytes
+    head: int
+    heard_at: int
+    encounter: bytes
+
+
 class Slots:
     """Gives slots and blocks away, and takes them back."""
 
@@ -112,15 +128,19 @@ class Slots:
             self._more("blocks", "after", least=max(FIRST_BLOCKS, blocks))
             thread(self.store, before)
 
-    def rows(self, slots: Sequence[int]) -> Iterator[bytes]:
-        """Give the rows of patients, empty of whom nothing was measured."""
-        wanted = np.array(slots, np.int64)
+    def kept(self, slots: Sequence[int]) -> Iterator[Kept]:
+        """Give what is kept of patients."""
+        wanted, store = np.array(slots, np.int64), self.store
         places = np.empty((2, len(wanted)), np.int64)
-        words = np.empty(measure_rows(self.store, wanted, places), np.int64)
-        fetch_rows(self.store, wanted, places, words)
-        told = words.tobytes()
-        for begin, end in places.T.tolist():
-            yield told[begin:end]
+        words = np.empty(measure_rows(store, wanted, places), np.int64)
+        fetch_rows(store, wanted, places, words)
+        told, names = words.tobytes(), store.encounter[wanted].tobytes()
+        met = (store.stays[wanted] != UNMET).tolist()
+        heads, heard = store.head[wanted].tolist(), store.heard_at[wanted].tolist()
+        for number, (begin, end) in enumerate(places.T.tolist()):
+            at = number * PSEUDONYM_BYTES
+            name = names[at : at + PSEUDONYM_BYTES] if met[number] else b""
+            yield Kept(told[begin:end], heads[number], heard[number], name)
 
     def fill(self, slot: int, head: int, row: bytes) -> None:
         """Take a row that another slot gave; this one is empty."""

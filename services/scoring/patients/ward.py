@@ -32,7 +32,7 @@ from services.scoring.patients.readings import (
     UNUSABLE,
 )
 from services.scoring.patients.sheet import NONE
-from services.scoring.patients.slots import Slots
+from services.scoring.patients.slots import Kept, Slots
 from services.scoring.patients.summary import NEVER
 from services.scoring.patients.suspicion import JUMPED
 
@@ -182,17 +182,18 @@ class Ward:
 
     def pack(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Write all that is known of patients; the same bytes whatever was restarted."""
-        for name, readings in self._readings(names):
-            yield name, self.patients[name].pack(readings)
+        for patient, name, kept in self._kept(names):
+            yield name, patient.pack(kept)
 
     def whole(self, names: Sequence[bytes], stamp: int) -> Iterator[tuple[bytes, bytes]]:
         """Write patients as rows of the changelog, which include all up to a leaf."""
-        for name, readings in self._readings(names):
-            yield name, self.patients[name].whole(stamp, readings)
+        for patient, name, kept in self._kept(names):
+            yield name, patient.whole(stamp, kept)
 
-    def _readings(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        slots = [self.patients[name].history.slot for name in names]
-        return zip(names, self.slots.rows(slots), strict=True)
+    def _kept(self, names: Sequence[bytes]) -> Iterator[tuple[Patient, bytes, Kept]]:
+        patients = [self.patients[name] for name in names]
+        slots = [patient.history.slot for patient in patients]
+        return zip(patients, names, self.slots.kept(slots), strict=True)
 
     def evict(self, watermark: int) -> list[bytes]:
         """Forget patients of whom nothing can matter any more, and name them."""
