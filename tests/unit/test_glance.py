@@ -34,7 +34,7 @@ from services.ingest.normalise.message import CLOCK_SKEW, Reader
 from services.ingest.wire import Wire
 from services.runtime.ports import Output, Record
 
-DAMAGED = 20_000
+DAMAGED = 8_000
 SHARES = 4
 WIRE = Wire(codec())
 FURNISHED: Resource = {

@@ -32,7 +32,7 @@ def test_any_other_error_is_told_by_its_name_alone() -> None:
 
 
 def test_a_record_is_copied_as_it_was_read() -> None:
-    headers = [("source", b"west"), ("none", None)]
+    headers: list[tuple[str, str | bytes | None]] = [("source", b"west"), ("none", None)]
     read = record_of(
         Message(
             topic="fhir.raw.v1",

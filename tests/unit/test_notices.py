@@ -256,13 +256,16 @@ def test_a_watch_that_fails_says_so_once_an_outage(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(noticing, "LOOK_EVERY_S", 0)
     way = Way()
     gone, away, well = LookupError("west"), ArithmeticError("west"), {("feed", "west"): 0}
-    seen = iter([gone, gone, gone, well, well, gone, away, away, well])
+    days: list[Stands | Exception] = [gone, gone, gone, well, well, gone, away, away, well]
+    seen = iter(days)
 
     def look() -> Stands:
         found = next(seen, None)
-        if isinstance(found, dict):
-            return found
-        raise found or asyncio.CancelledError
+        if found is None:
+            raise asyncio.CancelledError
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     with capture_logs() as told, contextlib.suppress(asyncio.CancelledError):
         asyncio.run(way.noticing.watch(look))

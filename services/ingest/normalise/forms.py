@@ -178,8 +178,8 @@ def plain(body: bytes) -> Sequence[Plain | None] | None:
         return [entry.resource for entry in bundle.entry] if bundle else _apart(body)
     if body.find(b'"effectiveDateTime"') < 0:  # a decoder would find out later
         return None
-    alone = strict.faithful(body, _observation)
-    return [alone] if alone else None
+    seen = strict.faithful(body, _observation)
+    return [seen] if seen else None
 
 
 def _apart(body: bytes) -> list[Plain | None] | None:
