@@ -8,8 +8,9 @@ at p99 for the next good message, and memory that grows by less than 64 MiB. It 
 - Through Kafka, at a steady rate in one partition, ingest in a process of its own: from handing a
   good message that follows a bad one to the client until a reader of committed records has its
   receipt. That holds all that a message waits for anyway: company on its way to the broker, the
-  transaction (up to 20 ms and a commit), and the way back. So the same is told of a stream in
-  which nothing is bad, and how much later the same quantile comes with bad messages (`added`).
+  transaction (up to 20 ms and a commit), and the way back. So the same is told of the good
+  messages of the same stream that follow a good one, and of a stream in which nothing is bad:
+  how much later a bad message makes the next one is the difference.
 
 Before anything counts, the same process and broker have worked for `--warm` messages as fast as
 they could and for ten seconds at the rate: a group that is being joined and a broker that compiles
@@ -70,6 +71,12 @@ class Mixed(NamedTuple):
         for place, (bad, follower) in enumerate(itertools.pairwise(self.bad)):
             if bad and not follower:
                 yield place, place + 1
+
+    def after_good(self) -> Iterator[int]:
+        """Give the place of each good message that comes behind a good one."""
+        for place, (bad, follower) in enumerate(itertools.pairwise(self.bad)):
+            if not (bad or follower):
+                yield place + 1
 
 
 def mixed(count: int, share: float, rng: random.Random, longest: int = sys.maxsize) -> Mixed:
@@ -230,18 +237,16 @@ def along(way: Way, given: argparse.Namespace, rng: random.Random) -> dict[str, 
         way.times(mixed(WARM_AT_ONCE, 0.1, rng, SHORT), FAST)
         say(f"warming: {warming + WARM_AT_ONCE} messages")
     way.times(mixed(round(WARM_S * given.rate), 0.1, rng, MAX_BYTES), given.rate)
-    undisturbed: dict[str, float] = {}
     for share in (0.0, *SHARES):
         many, before = mixed(given.sent, share, rng, MAX_BYTES), way.resident()
-        times = way.times(many, given.rate)
-        told = quantiles([times[good] for _, good in many.after_bad()] or times)
-        figures[f"kafka_{share:.0%}_ms"] = told
-        undisturbed = undisturbed or told
-        figures[f"kafka_{share:.0%}_added_ms"] = {
-            name: round(told[name] - undisturbed[name], 3) for name in told
-        }
-        figures[f"kafka_{share:.0%}_growth_mib"] = round((way.resident() - before) / 2**20, 1)
-        say(f"through Kafka, {share:.0%} bad: {told}")
+        times, name = way.times(many, given.rate), f"kafka_{share:.0%}"
+        behind = {"good": list(many.after_good()), "bad": [good for _, good in many.after_bad()]}
+        for what, places in behind.items():
+            if places:
+                figures[f"{name}_behind_{what}_ms"] = quantiles([times[place] for place in places])
+                say(f"{name}, behind a {what} one: {figures[f'{name}_behind_{what}_ms']}")
+        figures[f"{name}_growth_mib"] = round((way.resident() - before) / 2**20, 1)
+        figures[f"{name}_resident_mib"] = round(way.resident() / 2**20)
     return figures
 
 
