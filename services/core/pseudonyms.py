@@ -7,6 +7,7 @@ a tag and has three, so that no kind is ever mistaken for another.
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -56,7 +57,7 @@ def encounter_pseudonym(key: bytes, source: str, identifier: str) -> bytes:
 
 def reading_id(key: bytes, source: str, identifier: str) -> bytes:
     """Name an Observation: 8 bytes; the same resource has the same name in every version."""
-    return _observations(key, source).digest(_part(identifier))[:8]
+    return reading_ids(key, source)(identifier)
 
 
 def device_name(key: bytes, source: str, reference: str) -> str:
@@ -89,21 +90,21 @@ def _part(text: str) -> bytes:
     return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
 
 
-class _Begun:
-    """HMAC-SHA-256 (RFC 2104) of texts that begin alike; key and beginning are hashed once."""
-
-    def __init__(self, key: bytes, begin: bytes) -> None:
-        block = key.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block) + begin)
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-
-    def digest(self, rest: bytes) -> bytes:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(rest)
-        outer.update(inner.digest())
-        return outer.digest()
-
-
 @lru_cache(maxsize=256)  # one per source
-def _observations(key: bytes, source: str) -> _Begun:
-    return _Begun(key, _part("observation") + _part(source))
+def reading_ids(key: bytes, source: str) -> Callable[[str], bytes]:
+    """Give what names the Observations of a source, as `reading_id` does one.
+
+    It is HMAC-SHA-256 (RFC 2104) of texts that begin alike: key and beginning are hashed once.
+    """
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    begin = _part("observation") + _part(source)
+    begun = hashlib.sha256(bytes(byte ^ 0x36 for byte in block) + begin).copy
+    outside = hashlib.sha256(bytes(byte ^ 0x5C for byte in block)).copy
+
+    def name(identifier: str) -> bytes:
+        inner, outer = begun(), outside()
+        inner.update(_part(identifier))
+        outer.update(inner.digest())
+        return outer.digest()[:8]
+
+    return name

@@ -62,12 +62,20 @@ class Noticing:
 
     async def watch(self, look: Callable[[], Stands]) -> None:
         """Tell what stands, again and again, for ever."""
+        why = ""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
                 await self.tell(look())
             except Exception as error:  # noqa: BLE001 - what is wrong now may be well in a second
-                log.error("not told", because=type(error).__name__)  # noqa: TRY400 - no values
+                because = type(error).__name__
+                if because != why:  # an outage is told once
+                    log.error("not told", because=because)  # noqa: TRY400 - no values
+                why = because
+            else:
+                if why:
+                    log.info("told again")
+                why = ""
 
     async def _write(self, notice: Notice) -> None:
         if not self._partitions:

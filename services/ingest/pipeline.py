@@ -27,10 +27,11 @@ from services.core.events import (
 from services.core.notices import PATIENT_MERGE
 from services.core.notices import TICK as TIME
 from services.core.terminology.book import Terminology
+from services.ingest.glance import Glance, Seen
 from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
 from services.ingest.normalise.findings import Message
-from services.ingest.normalise.message import WHOLE, Reader, Refused, read_tick
+from services.ingest.normalise.message import CLOCK_SKEW, WHOLE, Reader, Refused, read_tick
 from services.ingest.normalise.strict import MAX_BYTES
 from services.ingest.standing import Sources
 from services.ingest.wire import Wire
@@ -49,6 +50,8 @@ COVERAGE: Final = "coverage"
 NOTICES: Final = "notices.v1"
 _REMEMBERED: Final = 8192
 _OBSERVATION: Final = Kind.OBSERVATION
+_TAKEN: Final = [ReceiptEntry(index=0, fate=Fate.VITALS)]
+_SKEWED: Final = [ReceiptEntry(index=0, fate=Fate.VITALS, detail=CLOCK_SKEW)]
 
 OnReceipts = Callable[[Sequence[Receipt]], None]
 
@@ -95,6 +98,7 @@ class Ingest:
         self._keys, self._codec, self._wire = vault, codec, Wire(codec)
         self._vault = vault()
         self._partitions, self._on_receipts = partitions, on_receipts
+        self._glance = Glance(terminology, pseudonym_key, self._wire)
         self._sources = Sources()
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
@@ -140,17 +144,33 @@ class Ingest:
 
     def _handle(self, record: Record) -> tuple[list[Output], Receipt]:
         at = {"partition": record.partition, "offset": record.offset}
-        message = unnamed(record.value, record.timestamp_ms, **at)
+        message: Message | None = None
         try:
             media_type, message = message_of(record.headers, record.value, **at)
+            seen = self._glance.look(message) if media_type in FHIR else None
+            if seen:
+                return self._seen(record, message, seen)
             return self._outputs(record, message, self._read(media_type, message))
         except Refusal as refusal:
-            result = _dead(message, refusal.reason, refusal.place)
+            reason, place = refusal.reason, refusal.place
         except Stop:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one record provokes, the next goes on
-            result = _dead(message, Reason.UNEXPECTED, type(error).__name__)
-        return self._outputs(record, message, result)
+            reason, place = Reason.UNEXPECTED, type(error).__name__
+        message = message or unnamed(record.value, record.timestamp_ms, **at)
+        return self._outputs(record, message, _dead(message, reason, place))
+
+    def _seen(self, record: Record, message: Message, seen: Seen) -> tuple[list[Output], Receipt]:
+        """Give what `_outputs` would of an event that was seen at a glance."""
+        whose, epoch = seen.whose, self._vault.epoch_at(message.accepted_at)
+        digest = hashlib.sha256(message.body).digest()
+        receipt = _receipt(record, message, digest, _SKEWED if seen.skewed else _TAKEN)
+        written = self._wire.receipt_of(seen.message, receipt)
+        return [
+            Output(VITALS, whose.pseudonym, seen.event, self._partition(whose.pseudonym)),
+            self._identity(message.source, whose.identifier, whose.pseudonym, epoch),
+            Output(RECEIPTS, message.ingest_id.encode(), written),
+        ], receipt
 
     def _read(self, media_type: str, message: Message) -> Result:
         assembler = Assembler(message, self._key, self._terminology.version)
@@ -188,17 +208,7 @@ class Ingest:
             whole = refused.payload is message.body
             part = digest if whole else hashlib.sha256(refused.payload).digest()
             outputs.append(self._dead_letter(record, message, refused, part))
-        receipt = Receipt(
-            ingest_id=message.ingest_id,
-            source=message.source,
-            raw_partition=record.partition,
-            raw_offset=record.offset,
-            received_at=message.received_at,
-            accepted_at=message.accepted_at,
-            length=len(message.body),
-            sha256=digest,
-            entries=list(result.entries),
-        )
+        receipt = _receipt(record, message, digest, list(result.entries))
         outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._wire.receipt(receipt)))
         merges = sum(refused.reason is Reason.PATIENT_MERGE for refused in result.refused)
         if merges:
@@ -280,6 +290,22 @@ class Ingest:
         )
         key = record.key or message.ingest_id.encode()
         return Output(DEAD_LETTERS, key, self._codec.encode(letter))
+
+
+def _receipt(
+    record: Record, message: Message, digest: bytes, entries: list[ReceiptEntry]
+) -> Receipt:
+    return Receipt(
+        ingest_id=message.ingest_id,
+        source=message.source,
+        raw_partition=record.partition,
+        raw_offset=record.offset,
+        received_at=message.received_at,
+        accepted_at=message.accepted_at,
+        length=len(message.body),
+        sha256=digest,
+        entries=entries,
+    )
 
 
 def _dead(message: Message, reason: Reason, place: str) -> Result:

@@ -3,6 +3,7 @@
 The bytes are those of `runtime.codec` for the same event; every other event is left to it.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
 from typing import Final
@@ -19,7 +20,7 @@ _pack1: Final = Struct("<B2sB1sB8sB2sB8sB8s").pack
 _KINDS: Final = {kind: bytes([2 * place]) for place, kind in enumerate(Kind)}
 _FATES: Final = {fate: bytes([2 * place]) for place, fate in enumerate(Fate)}
 _WRITTEN: Final = frozenset({Kind.OBSERVATION, Kind.RETRACTION})
-_moment: Final = lru_cache(_REMEMBERED)(long)  # a ward is measured at the same minutes
+moment: Final = lru_cache(_REMEMBERED)(long)  # a ward is measured at the same minutes
 
 
 class Wire:
@@ -28,6 +29,10 @@ class Wire:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._vitals, self._receipt = codec.header_of(Vitals), codec.header_of(Receipt)
+
+    def begin(self, kind: Kind) -> bytes:
+        """Give the bytes with which every event of a kind begins."""
+        return self._vitals + _KINDS[kind]
 
     def vitals(self, event: Vitals) -> bytes:
         """Encode an event by today's schema."""
@@ -40,8 +45,8 @@ class Wire:
                 text(event.source),
                 blob(event.pseudonym),
                 blob(event.encounter),
-                _moment(event.measured_at),
-                _arrival(event.received_at, event.accepted_at),
+                moment(event.measured_at),
+                arrival(event.received_at, event.accepted_at),
                 blob(event.ingest_id.encode()),
                 number(event.raw_partition),
                 number(event.raw_offset),
@@ -57,24 +62,25 @@ class Wire:
 
     def receipt(self, receipt: Receipt) -> bytes:
         """Encode a receipt by today's schema."""
-        return b"".join(
-            (
-                self._receipt,
-                blob(receipt.ingest_id.encode()),
-                text(receipt.source),
-                number(receipt.raw_partition),
-                number(receipt.raw_offset),
-                _arrival(receipt.received_at, receipt.accepted_at),
-                number(receipt.length),
-                blob(receipt.sha256),
-                _listed(receipt.entries),
-            )
+        message = (
+            blob(receipt.ingest_id.encode()),
+            text(receipt.source),
+            number(receipt.raw_partition),
+            number(receipt.raw_offset),
+            arrival(receipt.received_at, receipt.accepted_at),
         )
+        return self.receipt_of(message, receipt)
+
+    def receipt_of(self, message: Iterable[bytes], receipt: Receipt) -> bytes:
+        """Encode a receipt of which name, source, place and times are written already."""
+        fate = number(receipt.length), blob(receipt.sha256), _listed(receipt.entries)
+        return b"".join((self._receipt, *message, *fate))
 
 
-@lru_cache(64)  # the events of a message and its receipt are written one after the other
-def _arrival(received_at: int, accepted_at: int) -> bytes:
-    return long(received_at) + long(accepted_at)
+def arrival(received_at: int, accepted_at: int) -> bytes:
+    """Write when a message came, and when it was taken in."""
+    received = long(received_at)
+    return received + (received if accepted_at == received_at else long(accepted_at))
 
 
 def _columns(event: Vitals) -> bytes:
@@ -95,6 +101,9 @@ def _columns(event: Vitals) -> bytes:
 def _listed(entries: list[ReceiptEntry]) -> bytes:
     if not entries:
         return _END
+    if len(entries) == 1:
+        (entry,) = entries
+        return _only(entry.index, entry.fate, entry.detail)
     written = [_entry(entry.index, entry.fate, entry.detail) for entry in entries]
     return b"".join((number(len(written)), *written, _END))
 
@@ -102,3 +111,8 @@ def _listed(entries: list[ReceiptEntry]) -> bytes:
 @lru_cache(_REMEMBERED)
 def _entry(index: int, fate: Fate, detail: str) -> bytes:
     return number(index) + _FATES[fate] + text(detail)
+
+
+@lru_cache(_REMEMBERED)  # most messages have one entry
+def _only(index: int, fate: Fate, detail: str) -> bytes:
+    return number(1) + _entry(index, fate, detail) + _END

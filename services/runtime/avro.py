@@ -17,6 +17,12 @@ _END: Final = b"\x00"
 _EIGHT_BYTES: Final = range(1 << 49, 1 << 56)
 _GROUPS: Final = [(n & 0x7F | 0x80) | (n >> 7 | 0x80) << 8 for n in range(1 << 14)]
 """Two groups of seven bits, more of them to come, as a little-endian 16-bit number."""
+_TWO_GROUPS: Final = 1 << 14
+_ENDS: Final = [
+    bytes([n]) if n < 1 << 7 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(_TWO_GROUPS)
+]
+"""The last one or two groups of a number."""
+_pack1: Final = Struct("<H").pack
 _pack4: Final = Struct("<4H").pack
 
 
@@ -35,12 +41,11 @@ def long(number: int) -> bytes:
             _GROUPS[zigzag >> 28 & 0x3FFF],
             last & 0x7F | 0x80 | last >> 7 << 8,
         )
-    written = bytearray()
-    while zigzag > 0x7F:  # noqa: PLR2004 - seven bits
-        written.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    written.append(zigzag)
-    return bytes(written)
+    written = b""
+    while zigzag >= _TWO_GROUPS:
+        written += _pack1(_GROUPS[zigzag & 0x3FFF])
+        zigzag >>= 14
+    return written + _ENDS[zigzag]
 
 
 _KNOWN: Final = 4096

@@ -10,7 +10,7 @@ Row = tuple[bytes, bytes | None]
 """A key of a table and its value; None deletes the key."""
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):  # nothing in it can lead back to it
     """A record as a topic holds it."""
 
     topic: str
@@ -23,7 +23,7 @@ class Record(msgspec.Struct, frozen=True):
     timestamp_type: int = 1  # as librdkafka counts: 0 none, 1 create time, 2 log append time
 
 
-class Output(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True, gc=False):  # the same
     """A record to be written; without a partition the key's murmur2 chooses it."""
 
     topic: str

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from services.core.errors import CommandError, ExitCode, Retry, Stop
+from services.runtime.kafka import admin
 from services.runtime.kafka.client import Options
 from services.runtime.settings import ServiceSettings
 from services.runtime.telemetry.build import Build
@@ -54,6 +55,7 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
     try:
         make_task = make(metrics)
+        admin.partitions_of(options, [*plan.inputs, *filter(None, [plan.changelog])])
         health = Health(build, metrics, progress.ready, settings.metrics_token())
         server = HealthServer(health, settings.metrics_port, settings.metrics_host)
     except (CommandError, OSError) as error:

@@ -172,7 +172,7 @@ def test_a_failure_outside_the_entries_refuses_the_whole_record() -> None:
 
     failing = ingest()
     failing._wire = Failing(codec())
-    (letter,) = letters(list(failing.handle([record(observation())])))
+    (letter,) = letters(list(failing.handle([record(bundle(observation()))])))
     assert (letter.reason, letter.place, letter.entry) == ("UNEXPECTED", "ArithmeticError", -1)
 
 

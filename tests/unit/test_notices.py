@@ -1,6 +1,7 @@
 """Notices of a source become signals: opened once, closed by rule, always the same ones."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
@@ -11,6 +12,7 @@ from allowed import strangers
 from builders import bundle, codec, ingest, observation, patient, record, tick
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from wards import MINUTE, START, measured, replay
 
 from dashboards import words
@@ -18,7 +20,8 @@ from services.core.errors import Refusal, Retry
 from services.core.events import DeadLetter, Notice, Signal, SignalStep, State
 from services.core.measures import MEASURES
 from services.core.notices import MATTERS, QUIET, TICK, Standing, follow
-from services.gateway.noticing import Noticing
+from services.gateway import noticing
+from services.gateway.noticing import Noticing, Stands
 from services.runtime.ports import Output, Record
 
 LASTING = sorted(name for name, matter in MATTERS.items() if matter.lasts)
@@ -247,3 +250,29 @@ def test_what_happened_is_told_or_the_caller_hears_that_it_was_not() -> None:
     with pytest.raises(Retry):
         asyncio.run(way.noticing.happened("patient_merge", "west", START))
     assert msgspec.json.encode(way.log) == b"[]"
+
+
+def test_a_watch_that_fails_says_so_once_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noticing, "LOOK_EVERY_S", 0)
+    way = Way()
+    gone, away, well = LookupError("west"), ArithmeticError("west"), {("feed", "west"): 0}
+    days: list[Stands | Exception] = [gone, gone, gone, well, well, gone, away, away, well]
+    seen = iter(days)
+
+    def look() -> Stands:
+        found = next(seen, None)
+        if found is None:
+            raise asyncio.CancelledError
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    with capture_logs() as told, contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(way.noticing.watch(look))
+    assert [(line["event"], line.get("because")) for line in told] == [
+        ("not told", "LookupError"),
+        ("told again", None),
+        ("not told", "LookupError"),
+        ("not told", "ArithmeticError"),
+        ("told again", None),
+    ]

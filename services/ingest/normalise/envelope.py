@@ -12,7 +12,8 @@ TICK: Final = "application/vnd.vigil.tick+json"
 FHIR: Final = frozenset({"application/fhir+json", "application/json"})
 REQUIRED: Final = ("content-type", "source", "received_at", "accepted_at", "ingest_id")
 UNKNOWN_SOURCE: Final = "unknown"
-_TIME: Final = re.compile(rb"[0-9]{1,18}")
+_DIGITS: Final = 18
+_TIME: Final = re.compile(rb"[0-9]{1,%d}" % _DIGITS)
 _FORMS: Final = {
     "content-type": re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?"),
     "source": re.compile(rb"[a-z0-9-]{1,32}"),
@@ -21,9 +22,9 @@ _FORMS: Final = {
     "ingest_id": re.compile(rb"[0-9a-f]{32}|replay-[0-9]{1,9}-[0-9]{1,18}-[0-9a-f]{16}"),
 }
 """As the gateway writes them; no other text of a header leaves the PHI zone."""
-_END: Final = b"\n"
-_AS_WRITTEN: Final = re.compile(_END.join(b"(?:%b)" % _FORMS[name].pattern for name in REQUIRED))
-"""All of them in their order, a line each: no form has room for the end of a line."""
+_is_kind: Final = _FORMS["content-type"].fullmatch
+_is_source: Final = _FORMS["source"].fullmatch
+_is_ingest_id: Final = _FORMS["ingest_id"].fullmatch
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -37,7 +38,8 @@ def message_of(
         Refusal: TOMBSTONE for a record without a body; HEADER where one that is required is
             missing, repeated, or not of the form in which the gateway writes it.
     """
-    content_type, source, received_at, accepted_at, ingest_id = _told(headers)
+    told = _as_written(headers) or _told(headers)
+    content_type, source, received_at, accepted_at, ingest_id = told
     if body is None:
         raise Refusal(Reason.TOMBSTONE, "record")
     message = Message(
@@ -71,12 +73,32 @@ def unnamed(body: bytes | None, timestamp_ms: int, *, partition: int, offset: in
     )
 
 
+def _as_written(headers: Headers) -> tuple[str, str, bytes, bytes, str] | None:
+    """Give what the headers of REQUIRED say where they stand as the gateway writes them."""
+    if len(headers) != len(REQUIRED):
+        return None
+    (n0, kind), (n1, source), (n2, received), (n3, accepted), (n4, ingest) = headers
+    if (n0, n1, n2, n3, n4) != REQUIRED or not (received and accepted and ingest):
+        return None
+    if len(received) > _DIGITS or len(accepted) > _DIGITS or not _is_ingest_id(ingest):
+        return None
+    if not (received.isdigit() and accepted.isdigit()):
+        return None
+    try:
+        return *_sender(kind, source), received, accepted, ingest.decode()
+    except ValueError:
+        return None
+
+
+@lru_cache(1024)  # of what is not of its form, nothing is remembered
+def _sender(kind: bytes | None, source: bytes | None) -> tuple[str, str]:
+    if not (_is_kind(kind or b"") and _is_source(source or b"")):
+        raise ValueError("not as the gateway writes it")
+    return (kind or b"").decode(), (source or b"").decode()
+
+
 def _told(headers: Headers) -> list[str]:
-    """Give what the headers of REQUIRED say, in its order."""
-    if tuple([name for name, _ in headers]) == REQUIRED:
-        text = _END.join([value or _END for _, value in headers])
-        if _AS_WRITTEN.fullmatch(text):  # the gateway's; anything else is told by its name
-            return text.decode().split("\n")
+    """Give what the headers of REQUIRED say, in its order, wherever they stand."""
     found: dict[str, str] = {}
     for name, value in headers:
         if name not in REQUIRED:

@@ -5,7 +5,7 @@ import msgspec
 from services.core.events import Demographics, Kind, Stay
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was received, and what the gateway says about it."""
 
     body: bytes
@@ -17,7 +17,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """One value of one variable, in the model's unit."""
 
     variable: int

@@ -2,7 +2,7 @@
 
 Elements that are read, and those that often stand beside them, have a type each. What it is about
 is left as it was written: a hospital says it in the same few hundred texts, and `plain` reads each
-once.
+once. None can lead back to itself: collecting garbage need not look at them.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,11 @@ Short = Annotated[str, msgspec.Meta(max_length=100)]
 """References are remembered: nothing that is sent fills the memory."""
 NOTHING: Final = msgspec.Raw()
 T = TypeVar("T")
+_BEGIN: Final = 64
+"""Bytes in which a Bundle mostly says that it is one."""
 
 
-class Coding(msgspec.Struct, frozen=True, omit_defaults=True):
+class Coding(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A code; not read."""
 
     system: str | None = None
@@ -28,14 +30,14 @@ class Coding(msgspec.Struct, frozen=True, omit_defaults=True):
     display: str | None = None
 
 
-class Concept(msgspec.Struct, frozen=True, omit_defaults=True):
+class Concept(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One thing, in codes; not read."""
 
     coding: tuple[Coding, ...] = ()
     text: str | None = None
 
 
-class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A pointer to another resource."""
 
     reference: Short
@@ -43,7 +45,7 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str | None = None
 
 
-class Identifier(msgspec.Struct, frozen=True, omit_defaults=True):
+class Identifier(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A number under which others know a resource; not read."""
 
     system: str | None = None
@@ -51,30 +53,30 @@ class Identifier(msgspec.Struct, frozen=True, omit_defaults=True):
     use: str | None = None
 
 
-class Meta(resources.Meta, frozen=True, omit_defaults=True):
+class Meta(resources.Meta, frozen=True, omit_defaults=True, gc=False):
     """Which version of a resource this is."""
 
     profile: tuple[str, ...] = ()
     source: str | None = None
 
 
-class Narrative(msgspec.Struct, frozen=True, omit_defaults=True):
+class Narrative(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A text for people; not read."""
 
     status: str
     div: str
 
 
-class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
+class Quantity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A number with its unit."""
 
     value: Number
-    code: Short
-    system: Short | None = None
     unit: str | None = None
+    system: Short | None = None
+    code: Short
 
 
-class Range(msgspec.Struct, frozen=True, omit_defaults=True):
+class Range(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is usual; not read."""
 
     low: Quantity | None = None
@@ -82,7 +84,7 @@ class Range(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = None
 
 
-class Component(msgspec.Struct, frozen=True, omit_defaults=True):
+class Component(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One value of an Observation that has several."""
 
     code: msgspec.Raw
@@ -91,40 +93,43 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     referenceRange: tuple[Range, ...] = ()  # noqa: N815 - FHIR's own name
 
 
-class Plain(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An Observation; with other elements, or elements of another form, it is not plain."""
+class Plain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An Observation; with other elements, or elements of another form, it is not plain.
+
+    In FHIR's order, in which most are written: an element that is not the next one is looked for.
+    """
 
     resourceType: Literal["Observation"]  # noqa: N815 - FHIR's own name
     id: str
+    meta: Meta | None = None
+    text: Narrative | None = None
+    identifier: tuple[Identifier, ...] = ()
+    basedOn: tuple[Reference, ...] = ()  # noqa: N815 - FHIR's own name
     status: Literal["final", "amended", "corrected"]
+    category: msgspec.Raw = NOTHING
     code: msgspec.Raw
     subject: Reference
-    effectiveDateTime: str  # noqa: N815 - FHIR's own name
-    category: msgspec.Raw = NOTHING
-    valueQuantity: Quantity | None = None  # noqa: N815 - FHIR's own name
-    component: tuple[Component, ...] = ()
     encounter: Reference | None = None
-    device: Reference | None = None
-    meta: Meta | None = None
+    effectiveDateTime: str  # noqa: N815 - FHIR's own name
     issued: str | None = None
-    basedOn: tuple[Reference, ...] = ()  # noqa: N815 - FHIR's own name
-    identifier: tuple[Identifier, ...] = ()
+    performer: tuple[Reference, ...] = ()
+    valueQuantity: Quantity | None = None  # noqa: N815 - FHIR's own name
     interpretation: tuple[Concept, ...] = ()
     method: Concept | None = None
-    performer: tuple[Reference, ...] = ()
-    referenceRange: tuple[Range, ...] = ()  # noqa: N815 - FHIR's own name
     specimen: Reference | None = None
-    text: Narrative | None = None
+    device: Reference | None = None
+    referenceRange: tuple[Range, ...] = ()  # noqa: N815 - FHIR's own name
+    component: tuple[Component, ...] = ()
 
 
-class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a server should do with an entry; not read."""
 
     method: str
     url: str
 
 
-class Entry(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
+class Entry(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True, gc=False):
     """An entry of a Bundle."""
 
     resource: T
@@ -132,7 +137,7 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
     request: Request | None = None
 
 
-class Bundle(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
+class Bundle(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True, gc=False):
     """A Bundle of plain Observations, or of resources that are left as they were written."""
 
     resourceType: Literal["Bundle"]  # noqa: N815 - FHIR's own name
@@ -148,6 +153,18 @@ _bundle: Final = msgspec.json.Decoder(Bundle[Plain]).decode
 _mixed: Final = msgspec.json.Decoder(Bundle[msgspec.Raw]).decode
 
 
+def alone(body: bytes, buffer: bytearray) -> Plain | None:
+    """Take a plain Observation apart that is all of a message; None where it is anything else.
+
+    Args:
+        body: the message.
+        buffer: to write in; what it held is lost.
+    """
+    if len(body) > strict.MAX_BYTES or body.find(b'"Bundle"', 0, _BEGIN) >= 0:
+        return None
+    return strict.faithful(body, _observation, buffer)
+
+
 def plain(body: bytes) -> Sequence[Plain | None] | None:
     """Take a plain Observation, or the plain Observations of a Bundle, apart.
 
@@ -161,8 +178,8 @@ def plain(body: bytes) -> Sequence[Plain | None] | None:
         return [entry.resource for entry in bundle.entry] if bundle else _apart(body)
     if body.find(b'"effectiveDateTime"') < 0:  # a decoder would find out later
         return None
-    alone = strict.faithful(body, _observation)
-    return [alone] if alone else None
+    seen = strict.faithful(body, _observation)
+    return [seen] if seen else None
 
 
 def _apart(body: bytes) -> list[Plain | None] | None:

@@ -33,6 +33,8 @@ _VALUES: Final = frozenset(
 )
 _OTHER_VALUES: Final = _VALUES - {"valueQuantity"}
 _FEW, _SHORT = 12, 100
+_TOO_LONG: Final = len(str(1 << 63))
+_VITAL_SIGNS: Final = len(VITALS)
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,14 +88,14 @@ def _measured(
         without_id=seen.id is None,
         version=version_of(seen.meta),
         device=resources.target(seen.device) or "",
-        skewed=is_skewed(seen.issued, measured_at, readings, scene.received_at),
+        skewed=is_skewed(seen.issued, measured_at, readings[0].variable, scene.received_at),
         readings=readings,
     )
 
 
-def is_skewed(issued: object, measured_at: int, readings: list[Reading], received_at: int) -> bool:
+def is_skewed(issued: object, measured_at: int, variable: int, received_at: int) -> bool:
     """Say whether a clock seems wrong: issued before measured, or a vital sign an hour late."""
-    if received_at - measured_at >= LATE_US and readings[0].variable < len(VITALS):
+    if received_at - measured_at >= LATE_US and variable < _VITAL_SIGNS:
         return True
     if not isinstance(issued, str):
         return False
@@ -113,7 +115,7 @@ def version_of(meta: resources.Meta | None) -> int:
     if meta is None:
         return 0
     given = meta.versionId or ""
-    if given.isascii() and given.isdecimal() and len(given) < len(str(1 << 63)):
+    if given.isascii() and given.isdecimal() and len(given) < _TOO_LONG:
         return int(given)
     try:
         return max(0, moments.instant(meta.lastUpdated or ""))

@@ -42,10 +42,17 @@ class Rule(msgspec.Struct, frozen=True):
     high: float
     """Values between the two are usual."""
 
-    def reading(self, number: float) -> Reading | None:
-        """Give the reading of a usual value; None of one that needs a second look."""
+    def value(self, number: float) -> float | None:
+        """Give a usual value in the model's unit; None of one that needs a second look."""
         value = number if self.conversion is None else self.conversion.apply(number)
         if not self.low < value < self.high or 0 <= number <= self.mistaken_upto:
+            return None
+        return value
+
+    def reading(self, number: float) -> Reading | None:
+        """Give the reading of a usual value; None of one that needs a second look."""
+        value = self.value(number)
+        if value is None:
             return None
         return Reading(self.variable, value, self.flags, self.code, self.unit)
 
@@ -78,7 +85,7 @@ def read_plain(
         without_id=False,
         version=version_of(seen.meta),
         device=seen.device.reference if seen.device else "",
-        skewed=is_skewed(seen.issued, at, readings, received_at),
+        skewed=is_skewed(seen.issued, at, readings[0].variable, received_at),
         readings=readings,
     )
 
@@ -90,7 +97,7 @@ def _readings(seen: Plain, terminology: Terminology) -> list[Reading] | OutOfSco
         return None
     if own is None:
         return _of_panel(seen, code, category, terminology)
-    rule = _rule(terminology, code, category, own.system, own.code)
+    rule = rule_of(terminology, code, category, own.system, own.code)
     if rule is None or seen.component:
         return None
     if isinstance(rule, OutOfScope):
@@ -109,7 +116,7 @@ def _of_panel(
         code, quantity = bytes(part.code), part.valueQuantity
         if len(code) + len(category) > LONGEST:
             return None
-        rule = _rule(terminology, code, category, quantity.system, quantity.code)
+        rule = rule_of(terminology, code, category, quantity.system, quantity.code)
         reading = rule.reading(quantity.value) if isinstance(rule, Rule) else None
         if reading is None or reading.variable in found:
             return None
@@ -126,7 +133,7 @@ def _is_panel(terminology: Terminology, code: bytes, category: bytes) -> bool:
 
 
 @lru_cache(_REMEMBERED)  # a hospital writes the same few hundred all day
-def _rule(
+def rule_of(
     terminology: Terminology, code: bytes, category: bytes, system: str | None, unit: str
 ) -> Rule | OutOfScope | None:
     """Say what numbers mean with a code and a unit; None where they have to be looked at."""

@@ -33,6 +33,7 @@ _LONGEST_INTEGER: Final = 19
 T = TypeVar("T")
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+_encode_into: Final = msgspec.json.Encoder().encode_into
 
 
 def parse(body: bytes) -> Any:
@@ -57,15 +58,23 @@ def parse(body: bytes) -> Any:
     return content
 
 
-def faithful(body: bytes, decode: Callable[[bytes], T]) -> T | None:
+def faithful(
+    body: bytes, decode: Callable[[bytes], T], buffer: bytearray | None = None
+) -> T | None:
     """Parse a document by a typed decoder; None where it does not fit, or would lose an element.
 
     As in `parse`: no element and no second key has gone exactly if what was read, written again,
     has as many quotes. So an element that has its default value must not be written.
+
+    Args:
+        body: the document.
+        decode: of the decoder.
+        buffer: to write again in, by those who read one after the other.
     """
+    again = bytearray() if buffer is None else buffer
     try:
         content = decode(body)
-        again = _encode(content)
+        _encode_into(content, again)
     except (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeError):
         return None
     if _BACKSLASH in body:
@@ -133,7 +142,7 @@ def _peeled(brackets: bytes) -> bytes:
     return brackets
 
 
-def _quotes(text: bytes) -> int:
+def _quotes(text: bytes | bytearray) -> int:
     """Count the quotes that begin or end a string."""
     return (_ESCAPE.sub(b"", text) if _BACKSLASH in text else text).count(b'"')
 

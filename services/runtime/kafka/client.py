@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -21,6 +21,10 @@ QUIET: Final[Options] = {
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1000,
 }
+
+_MISSING: Final = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001 - the client names them so
+)
 
 
 def gathering(seconds: float) -> Options:
@@ -44,10 +48,22 @@ def shut_doors_raise_retry(doing: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         cause = error.args[0]
-        name = cause.name() if isinstance(cause, KafkaError) else type(error).__name__
+        name = told(cause) if isinstance(cause, KafkaError) else type(error).__name__
         raise Retry(f"Kafka: {doing} failed ({name})") from None
     except TimeoutError:  # of the future that the admin client's call returned
         raise Retry(f"Kafka: no answer to {doing}") from None
+
+
+def told(error: KafkaError, topic: str | None = None) -> str:
+    """Name an error, and what to do where a topic is missing; holds no payload.
+
+    Args:
+        error: of the client.
+        topic: that it concerns, where that is known.
+    """
+    if error.code() not in _MISSING:
+        return error.name()
+    return f"{error.name()}: {topic or 'a topic'} is missing, run `vigil topics apply`"
 
 
 def record_of(message: Message) -> Record:
@@ -58,20 +74,19 @@ def record_of(message: Message) -> Record:
     """
     error = message.error()
     if error is not None:
-        raise Retry(f"Kafka: reading failed ({error.name()})")
+        raise Retry(f"Kafka: reading failed ({told(error, message.topic())})")
     timestamp_type, timestamp_ms = message.timestamp()
-    headers = message.headers()
+    # What the client read is bytes, whatever its stubs say of messages that a program makes.
+    key: Any = message.key()
+    value: Any = message.value()
+    headers: Any = message.headers()
     return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp_ms=timestamp_ms,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        headers=tuple([(header[0], _bytes(header[1])) for header in headers]) if headers else (),
-        timestamp_type=timestamp_type,
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        timestamp_ms,
+        key,
+        value,
+        tuple(headers) if headers else (),
+        timestamp_type,
     )
-
-
-def _bytes(value: bytes | str | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
