@@ -135,7 +135,8 @@ def main() -> None:
     try:
         worker.run(stopping)
     except VigilError as error:
-        print(error, file=sys.stderr, flush=True)  # pytest shows it when the test fails
+        sys.stderr.write(f"{error}\n")  # a wait that fails shows it
+        sys.stderr.flush()
         threading.Timer(5, os._exit, (ExitCode.CRASH,)).start()
         worker.die()
         os._exit(ExitCode.CRASH)

@@ -128,7 +128,7 @@ def hurt_once(bench: Bench, bug: str = "none") -> None:
     bench.send(0, 400)
     hang = bench.folder / "hang"
     life = bench.start("hurt", hang=hang, bug=bug)
-    # Where offsets go first, a life that found a door shut left nothing at which the next can hang.
+    # Where offsets go first, a life that found a door shut leaves nothing for the next to hang at.
     until(lambda: hang.exists() or bench.through("hurt"))
     life.kill()
     life = bench.start("hurt", bug=bug)
