@@ -169,7 +169,13 @@ def test_ingest_does_not_start_with_a_key_that_others_may_read(
     environment = {**running.environment, f"VIGIL_{name}_KEY_FILE": str(path)}
     command = [sys.executable, "-m", "services.ingest"]
     answer = subprocess.run(
-        command, cwd=REPO, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command,
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert answer.returncode == ExitCode.CONFIGURATION
     assert "chmod 600" in answer.stderr

@@ -19,8 +19,13 @@ from services.runtime.ports import Record
 BATCH_RECORDS: Final = 1000
 READ_S: Final = 0.5
 WATERMARK_TIMEOUT_S: Final = 10.0
-MOVING: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+MOVING: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the client names it so
+)
 MOVING_S: Final = 0.1
+MOVED_S: Final = 30.0
 Partition = tuple[str, int]
 
 
@@ -207,8 +212,8 @@ def _watermarks(
 
 
 def _asked(consumer: Consumer, topic: str, partition: int) -> tuple[int, int] | None:
-    """Ask again while a partition gets a leader, as just after its topic was made."""
-    deadline = time.monotonic() + WATERMARK_TIMEOUT_S
+    """Ask again while a partition gets a leader, as after its broker stood still for seconds."""
+    deadline = time.monotonic() + MOVED_S
     while True:
         try:
             return consumer.get_watermark_offsets(
