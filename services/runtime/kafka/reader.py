@@ -196,14 +196,17 @@ def scan(
 def _watermarks(
     options: Options, partitions: list[Partition], *, stable: bool
 ) -> Iterator[tuple[Partition, tuple[int, int]]]:
-    isolation = "read_committed" if stable else "read_uncommitted"
-    consumer = Consumer(
-        {**options, **QUIET, "group.id": "vigil-reader", "isolation.level": isolation}
-    )
+    asking: Options = {
+        **options,
+        **QUIET,
+        "group.id": "vigil-reader",
+        "isolation.level": "read_committed" if stable else "read_uncommitted",
+    }
+    consumer = Consumer(asking)
     try:
         for topic, partition in partitions:
             with shut_doors_raise_retry("list offsets"):
-                answer = _asked(consumer, topic, partition)
+                answer = _asked(consumer, asking, TopicPartition(topic, partition))
             if answer is None:
                 raise Retry("Kafka: no answer about the ends of a partition")
             yield (topic, partition), answer
@@ -211,15 +214,15 @@ def _watermarks(
         consumer.close()
 
 
-def _asked(consumer: Consumer, topic: str, partition: int) -> tuple[int, int] | None:
+def _asked(consumer: Consumer, asking: Options, place: TopicPartition) -> tuple[int, int] | None:
     """Ask again while a partition gets a leader, as after its broker stood still for seconds."""
     deadline = time.monotonic() + MOVED_S
     while True:
         try:
-            return consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S
-            )
+            return consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() not in MOVING or time.monotonic() > deadline:
                 raise
-            time.sleep(MOVING_S)
+        time.sleep(MOVING_S)
+        # A client holds on to what it took for unknown; another asks for itself.
+        consumer = Consumer(asking)
