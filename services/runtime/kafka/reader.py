@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -196,7 +196,7 @@ def scan(
 def _watermarks(
     options: Options, partitions: list[Partition], *, stable: bool
 ) -> Iterator[tuple[Partition, tuple[int, int]]]:
-    asking: Options = {
+    asking: dict[str, Any] = {
         **options,
         **QUIET,
         "group.id": "vigil-reader",
@@ -214,7 +214,9 @@ def _watermarks(
         consumer.close()
 
 
-def _asked(consumer: Consumer, asking: Options, place: TopicPartition) -> tuple[int, int] | None:
+def _asked(
+    consumer: Consumer, asking: dict[str, Any], place: TopicPartition
+) -> tuple[int, int] | None:
     """Ask again while a partition gets a leader, as after its broker stood still for seconds."""
     deadline = time.monotonic() + MOVED_S
     while True:
