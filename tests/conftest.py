@@ -21,7 +21,7 @@ from services.local.home import REPO, here
 from services.local.kafka import Broker
 from services.local.ports import free_port
 
-READY_S = 30.0
+READY_S = 120.0
 # How long an example takes says how busy the machine is; `timeout` of pytest ends what hangs.
 hypothesis.settings.register_profile("vigil", deadline=None)
 hypothesis.settings.load_profile("vigil")

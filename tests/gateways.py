@@ -3,16 +3,15 @@
 import contextlib
 import os
 import re
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import httpx
+from lives import PATIENCE_S, Lives, until
 
-from services.local.home import REPO
 from services.local.ports import free_port
 from services.runtime.kafka.admin import create_topic, partitions_of, topics
 from services.runtime.kafka.reader import ends, scan, stable_ends
@@ -20,18 +19,14 @@ from services.runtime.ports import Record
 
 TOPIC = "fhir.raw.v1"
 AT_TEN = {"Vigil-Source": "west", "Vigil-Time": "2026-01-01T10:00:00Z"}
-DEADLINE_S = 60.0
-
-
-def eventually(what: Callable[[], bool], why: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not what():
-        assert time.monotonic() < deadline, why
-        time.sleep(0.05)
+DEADLINE_S: Final = PATIENCE_S
+# The gateway answers when Kafka has: httpx alone would not wait for a broker that stands still.
+get = partial(httpx.get, timeout=DEADLINE_S)
+post = partial(httpx.post, timeout=DEADLINE_S)
 
 
 class Gateway:
-    """One process of the gateway, its log in a file."""
+    """One gateway, its log in a file."""
 
     def __init__(self, bootstrap: str, folder: Path, **environment: str) -> None:
         (folder / "key").write_text("5a" * 32)
@@ -50,17 +45,24 @@ class Gateway:
         return self
 
     def start(self) -> None:
-        with self.said.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.gateway"],
-                cwd=REPO,
-                env=self._environment,
-                stderr=log,
-            )
+        words = [sys.executable, "-m", "services.gateway"]
+        self._lives = Lives("gateway", words, self.said, self._environment).start()
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._lives.close()
+
+    def end(self) -> int:
+        """SIGTERM, and give its exit code."""
+        return self._lives.end()
+
+    def ends(self) -> int:
+        """Give the exit code with which it ended by itself."""
+        return self._lives.ends()
+
+    @property
+    def codes(self) -> list[int]:
+        """How its lives have ended since it was started."""
+        return self._lives.codes
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -68,24 +70,21 @@ class Gateway:
     def kept(self) -> float | None:
         """Ask how many records wait on its disk."""
         with contextlib.suppress(httpx.TransportError):
-            told = httpx.get(f"{self.url}/metrics").text
+            told = get(f"{self.url}/metrics").text
             return float(re.findall(r"^vigil_outbox_records\{.*\} (\S+)$", told, re.MULTILINE)[0])
         return None
 
     def ready(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz").status_code == 200
+            return get(f"{self.url}/readyz").status_code == 200
         return False
 
     def hears(self) -> bool:
-        answer = httpx.post(f"{self.url}/outcomes", json=through("a"), headers=AT_TEN)
+        answer = post(f"{self.url}/outcomes", json=through("a"), headers=AT_TEN)
         return answer.status_code == 202
 
     def await_ready(self) -> None:
-        eventually(self.ready, "the gateway did not become ready")
-
-    def ends(self) -> int:
-        return self.process.wait(DEADLINE_S)
+        until(self.ready, "the gateway becomes ready")
 
 
 def through(name: str) -> dict[str, object]:
@@ -96,10 +95,8 @@ def log_of(bootstrap: str, topic: str = TOPIC) -> list[Record]:
     """Read a whole topic, once no transaction is open: markers come after the commit's answer."""
     options = {"bootstrap.servers": bootstrap}
     places = partitions_of(options, [topic])
-    eventually(
-        lambda: stable_ends(options, places) == ends(options, places), "a transaction stays open"
-    )
-    return list(scan(options, places, patience_s=20))
+    until(lambda: stable_ends(options, places) == ends(options, places), "no transaction is open")
+    return list(scan(options, places, patience_s=PATIENCE_S))
 
 
 def prepare(bootstrap: str, names: Iterable[str] = (TOPIC,)) -> None:

@@ -18,8 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lives import PATIENCE_S, until
+
 from services.audit.rows import alerts as alert_rows
 from services.audit.rows import predictions as prediction_rows
+from services.core.errors import Retry
 from services.core.events import Alert, PredictionBatch
 from services.ingest.__main__ import tasks as ingest_tasks
 from services.ingest.settings import IngestSettings
@@ -48,7 +51,6 @@ INGESTED = ["vitals.v1", "receipts.v1", "identity.v1", "patients.v1", "dlq.v1"]
 """Topics that ingest alone writes."""
 NOTICES = "notices.v1"
 """Ingest writes it, and so do scoring and the gateway."""
-PATIENCE_S = 120.0
 ONE_AFTER_THE_OTHER = """
 import contextlib, json, sys
 from services.cli.main import app
@@ -56,14 +58,6 @@ for words in json.loads(sys.argv[1]):
     with contextlib.suppress(SystemExit):
         app(words, prog_name="vigil")
 """
-
-
-def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
-    """Poll a condition, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 class WholePath:
@@ -182,14 +176,17 @@ class WholePath:
             time.sleep(0.003)
 
     def open_transaction(self, places: list[tuple[str, int]]) -> bool:
-        high, stable = ends(self.options, places), stable_ends(self.options, places)
+        try:
+            high, stable = ends(self.options, places), stable_ends(self.options, places)
+        except Retry:
+            return False
         return any(stable[place] < high[place] for place in places)
 
     def places(self, topics: list[str]) -> list[tuple[str, int]]:
         return partitions_of(self.options, topics)
 
     def records(self, topics: list[str]) -> Iterator[Record]:
-        return scan(self.options, self.places(topics), patience_s=30)
+        return scan(self.options, self.places(topics), patience_s=PATIENCE_S)
 
     def vigil(self, *words: str) -> tuple[int, Any]:
         """Run a command with --json."""

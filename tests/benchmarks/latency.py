@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from lives import until
 from progress import counting, ending_by_signal, say
 from report import line
 from spool import Spool, merged, send, spooled
-from whole_path import WholePath, until
+from whole_path import WholePath
 
 from services.core.events import Alert, Disposition, PredictionBatch, Step
 from services.local.home import REPO, here
@@ -138,7 +139,7 @@ def awaited(
 def settled(path: WholePath, seen: Subscriber) -> int:
     """Wait until predictions are at rest and the books agree; give what stays unexplained."""
     deadline = time.monotonic() + SETTLED_S
-    until(lambda: time.monotonic() - seen.scored_at > REST_S, SETTLED_S)
+    until(lambda: time.monotonic() - seen.scored_at > REST_S, seconds=SETTLED_S)
     code, answer = path.vigil("ledger", "reconcile")
     while code and time.monotonic() < deadline:
         code, answer = path.vigil("ledger", "reconcile")

@@ -18,10 +18,11 @@ import numpy as np
 from catch_up import write
 from chaos.crowd import crowd
 from chaos.feed import Feed, vitals
-from chaos.ground import PARTITIONS, Ground, Instance, until
+from chaos.ground import PARTITIONS, Ground, Instance
 from chaos.log import Log
 from chaos.oracle import known_to
 from chaos.siege import task_maker
+from lives import until
 from progress import counting, ending_by_signal, say
 from report import line
 
@@ -91,7 +92,9 @@ def main() -> None:
             tell = counting("predicted", len(past) * copies)
             with Instance(ground) as service:
                 service.start()
-                until(lambda: tell(log.read()) > 0 and log.settled(ground.committed()), 1_200)
+                until(
+                    lambda: tell(log.read()) > 0 and log.settled(ground.committed()), seconds=1_200
+                )
             log.read_to_end()
             live = crowd(going_on, codec, copies=copies)
             feed = Feed(broker.bootstrap, live, rate=LIVE_PER_S)

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chaos.ground import PARTITIONS, Instance, until
+from chaos.ground import PARTITIONS, Instance
 from chaos.model import SAMPLE
 from chaos.points import POINTS
 from chaos.siege import Siege
 from confluent_kafka import Producer
+from lives import until
 
 from services.core.errors import ExitCode
 from services.runtime.kafka.client import QUIET

@@ -5,15 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from lives import FINAL, until
 
-from services.core.errors import ExitCode
 from services.local.home import REPO
 from services.local.kafka import Broker
 from services.runtime.kafka.admin import create_topic
@@ -23,18 +21,7 @@ from services.scoring.outputs import VITALS
 
 PARTITIONS = 4
 GROUP = "scoring"
-PATIENCE_S = 120.0
-STEP_S = 0.02
-GONE_S = 30.0
-FINAL = (ExitCode.OK, ExitCode.CONFIGURATION, ExitCode.STOP)
-
-
-def until(condition: Callable[[], bool], seconds: float | None = None, what: str = "it") -> None:
-    """Poll a condition, with a deadline."""
-    deadline = time.monotonic() + (seconds or PATIENCE_S)
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(STEP_S)
+GONE_S = 60.0
 
 
 class Ground:
@@ -64,7 +51,6 @@ class Ground:
         for topic in wanted:
             many = topic.partitions or PARTITIONS
             create_topic(self.options, topic.topic, partitions=many, config=topic.settings())
-        until(lambda: {topic.topic for topic in wanted} <= self._topics())
 
     def clear(self) -> None:
         """Begin anew: other topics of the same names, and with them a group without offsets."""
@@ -151,7 +137,7 @@ class Instance:
         """kill -9; another life begins."""
         lives = len(self.codes)
         self.send(signal.SIGKILL)
-        until(lambda: len(self.codes) > lives, GONE_S, "the death of a life")
+        until(lambda: len(self.codes) > lives, "the death of a life")
 
     def stop(self) -> int:
         """SIGTERM, and wait; give the exit code."""

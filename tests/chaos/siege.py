@@ -6,9 +6,10 @@ from pathlib import Path
 from random import Random
 
 from chaos.feed import Feed
-from chaos.ground import Ground, Instance, until
+from chaos.ground import Ground, Instance
 from chaos.log import Log
 from chaos.oracle import Undisturbed, Verdict
+from lives import until
 
 from services.local.home import REPO
 from services.runtime import bundle

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from chaos.log import Count
-from whole_path import WholePath, until
+from lives import until
+from whole_path import WholePath
 
 from services.core.errors import ExitCode
 from services.local.home import REPO

@@ -323,7 +323,7 @@ def test_a_record_is_done_when_the_broker_says_so_and_not_before(publisher: Slow
         assert not task.done()
         assert outbox.waiting == 1
         publisher.outcome = True
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 120)
         assert outbox.waiting == 0
 
     asyncio.run(scene())
@@ -352,8 +352,8 @@ def test_the_door_shuts_while_a_record_is_stuck_and_opens_again(publisher: Slow)
         assert await turned_away(outbox)
         assert outbox.ready() == (False, "records wait to be delivered to Kafka")
         publisher.outcome = True
-        await asyncio.wait_for(task, 10)
-        await asyncio.wait_for(outbox.deliver(RECORD), 10)
+        await asyncio.wait_for(task, 120)
+        await asyncio.wait_for(outbox.deliver(RECORD), 120)
 
     asyncio.run(scene())
 
@@ -366,7 +366,7 @@ def test_a_sender_that_hangs_up_disturbs_nobody(publisher: Slow) -> None:
         await asyncio.sleep(0)
         gone.cancel()
         publisher.outcome = True
-        await asyncio.wait_for(other, 10)
+        await asyncio.wait_for(other, 120)
 
     asyncio.run(scene())
 
@@ -377,7 +377,7 @@ def test_an_outbox_is_ready_when_kafka_has_answered(publisher: Slow) -> None:
         assert outbox.ready()[0] is False
         publisher.outcome = True
         probe = asyncio.create_task(outbox.probe())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while not outbox.ready()[0]:  # noqa: ASYNC110 - another thread tells
                 await asyncio.sleep(0.005)
         probe.cancel()

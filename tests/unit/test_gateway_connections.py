@@ -21,7 +21,7 @@ BODY = st.binary(max_size=MOST).filter(lambda body: END not in body and not body
 GAP = st.integers(0, MOST_BETWEEN).flatmap(
     lambda many: st.text("\r\n", min_size=many, max_size=many).map(str.encode)
 )
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 def cut(frames: Frames, data: bytes, at: list[int]) -> list[bytes]:

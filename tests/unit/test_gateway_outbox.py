@@ -201,7 +201,7 @@ def depot_of(kafka: Kafka, folder: Path, most_bytes: int = 1 << 20) -> Depot:
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await scene()
 
     asyncio.run(limited())
@@ -426,7 +426,7 @@ def test_a_kafka_that_hangs_as_the_last_are_written_holds_senders_up_for_a_momen
     ship = kafka.ship
 
     def hung(outputs: Sequence[Output], through: int) -> None:
-        hanging.wait(20)
+        hanging.wait(120)
         ship(outputs, through)
 
     monkeypatch.setattr(kafka, "ship", hung)

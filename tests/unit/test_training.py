@@ -366,7 +366,7 @@ def test_the_same_command_gives_the_same_bytes(data: Path, tmp_path: Path) -> No
         [sys.executable, "-c", AGAIN, data, second, json.dumps(MADE_BY)],
         check=True,
         env=environment,
-        timeout=240,
+        timeout=500,
     )
     for name in (*FILES, MANIFEST):
         assert (second / name).read_bytes() == (first / name).read_bytes(), name

@@ -108,7 +108,7 @@ class Slow(World):
 
     @override
     def commit(self, offsets: Mapping[Partition, int], reader: object, timeout_s: float) -> None:
-        assert self.let_go.wait(10)
+        assert self.let_go.wait(120)
         if self.fails:
             raise Retry("the broker is gone")
         super().commit(offsets, reader, timeout_s)

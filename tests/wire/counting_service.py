@@ -7,6 +7,7 @@ to wait there until it is killed.
 import argparse
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -133,7 +134,9 @@ def main() -> None:
     watch(worker, time.monotonic)
     try:
         worker.run(stopping)
-    except VigilError:
+    except VigilError as error:
+        sys.stderr.write(f"{error}\n")  # a wait that fails shows it
+        sys.stderr.flush()
         threading.Timer(5, os._exit, (ExitCode.CRASH,)).start()
         worker.die()
         os._exit(ExitCode.CRASH)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import INGESTED, NOTICES, WholePath, until
+from lives import until
+from whole_path import INGESTED, NOTICES, WholePath
 
 from services.audit.rows import TABLES
 from services.local.home import REPO

@@ -20,7 +20,8 @@ from canary.packing import PACK
 from canary.scanner import Scanner
 from canary.sinks import Sinks
 from canary.traffic import Canaries, Sender
-from whole_path import INGESTED, NOTICES, WholePath, until
+from lives import until
+from whole_path import INGESTED, NOTICES, WholePath
 
 from services.core import events as messages
 from services.core.events import Change, DeadLetter, Identity

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 from composed import ALL, DOCKERFILE, IN_IMAGE, OURS, PROGRAMS, kafka_properties
+from lives import PATIENCE_S, Lives, until
 
 from services.local.home import REPO
 from services.local.kafka import await_answer, prepare
@@ -25,14 +27,12 @@ from services.runtime.kafka.admin import cluster_id
 from services.simulator.fhir import Charted, bundle, observation
 
 pytestmark = pytest.mark.wire
-DEADLINE_S = 60.0
 BIN = Path(sys.executable).parent
 
 
 class Stack(NamedTuple):
     environments: Mapping[str, Mapping[str, str]]
     secrets: Path
-    logs: Path
     kafka: Mapping[int, int]
 
     def port(self, name: str) -> int:
@@ -51,11 +51,8 @@ class Stack(NamedTuple):
         return done.stderr.decode() if done.returncode else ""
 
     def await_ready(self, *names: str) -> None:
-        deadline = time.monotonic() + DEADLINE_S
         for name in names:
-            while why := self.unready(name):
-                assert time.monotonic() < deadline, (why, (self.logs / f"{name}.log").read_text())
-                time.sleep(0.2)
+            until(lambda name=name: not self.unready(name), f"{name} becomes ready")  # type: ignore[misc]  # bound now
 
 
 def environment(name: str, places: Mapping[str, str]) -> dict[str, str]:
@@ -84,22 +81,16 @@ def stack(
         "/opt/vigil": str(REPO),
     }
     environments = {name: environment(name, places) for name in OURS}
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        processes.append(kafka(folder / "kafka", ports, jar_cache))
+    with ExitStack() as stack:
+        node = kafka(folder / "kafka", ports, jar_cache)
+        stack.callback(node.wait)
+        stack.callback(node.terminate)
         first = OURS["prepare"]["command"]
         subprocess.run(first, env=environments["prepare"], cwd=REPO, check=True)
         for name in PROGRAMS:
-            with (folder / f"{name}.log").open("wb") as log:
-                line = [str(BIN / "python"), *OURS[name]["command"][1:]]
-                processes.append(
-                    subprocess.Popen(line, env=environments[name], cwd=REPO, stderr=log)
-                )
-        yield Stack(environments, folder / "secrets", folder, ports)
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(DEADLINE_S)
+            line, log = [str(BIN / "python"), *OURS[name]["command"][1:]], folder / f"{name}.log"
+            stack.enter_context(Lives(name, line, log, environments[name]))
+        yield Stack(environments, folder / "secrets", ports)
 
 
 def kafka(folder: Path, ports: Mapping[int, int], cache: Path) -> subprocess.Popen[bytes]:
@@ -169,10 +160,7 @@ def test_what_is_sent_with_the_token_becomes_a_score_and_a_row_of_the_ledger(
     host, port = clickhouse
     question = "SELECT count() FROM predictions WHERE disposition = 'scored'"
     store = ClickHouse(f"http://{host}:{port}/composed")
-    deadline = time.monotonic() + DEADLINE_S
-    while not store.query(question)["count()"][0]:
-        assert time.monotonic() < deadline, "no score reached the ledger"
-        time.sleep(0.2)
+    until(lambda: bool(store.query(question)["count()"][0]), "a score reaches the ledger")
     _, exposition = asked(stack.port("scoring"), "/metrics", stack.token())
     [late] = re.findall(
         rb"^vigil_accepted_to_scored_seconds_count\S+ (\S+)$", exposition, re.MULTILINE
@@ -188,7 +176,9 @@ def test_the_server_is_of_the_version_of_the_engine(clickhouse: tuple[str, int])
 
 
 def test_kafka_answers_inside_and_on_loopback(stack: Stack) -> None:
-    inside, outside = (cluster_id(f"127.0.0.1:{stack.kafka[p]}", 5.0) for p in (19092, 9092))
+    inside, outside = (
+        cluster_id(f"127.0.0.1:{stack.kafka[p]}", PATIENCE_S) for p in (19092, 9092)
+    )
     assert inside == outside
 
 
@@ -213,7 +203,7 @@ def test_prometheus_sees_every_service_and_can_evaluate_every_rule(
     ]
     with subprocess.Popen(command) as process:
         try:
-            deadline = time.monotonic() + DEADLINE_S
+            deadline = time.monotonic() + PATIENCE_S
             while trouble := _troubles(port):
                 assert time.monotonic() < deadline, trouble
                 time.sleep(0.2)

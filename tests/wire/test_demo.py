@@ -17,7 +17,7 @@ from services.local.conditions import alone
 from services.local.ports import is_free
 
 pytestmark = pytest.mark.wire
-PATIENCE_S = 240.0
+PATIENCE_S = 500.0
 COMMAND = [sys.executable, "-m", "services.cli.main", "demo"]
 
 

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from builders import (
     quantity,
     record,
 )
+from lives import PATIENCE_S, Lives, until
 
 from services.core.errors import ExitCode
 from services.local.home import REPO
@@ -35,7 +35,6 @@ from services.runtime.topics.files import read_topics
 
 pytestmark = pytest.mark.wire
 
-DEADLINE_S = 60.0
 BAD: tuple[Resource | bytes, ...] = (
     observation(status="Zebediah"),
     observation(status=None),
@@ -53,15 +52,8 @@ class Running(NamedTuple):
     environment: dict[str, str]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def count(options: Options, topic: str) -> int:
-    return sum(1 for _ in scan(options, partitions_of(options, [topic]), patience_s=10))
+    return sum(1 for _ in scan(options, partitions_of(options, [topic]), patience_s=PATIENCE_S))
 
 
 def send(options: Options) -> None:
@@ -70,7 +62,7 @@ def send(options: Options) -> None:
         raw = record(content, offset=offset)
         output = Output(raw.topic, b"affinity", raw.value, headers=raw.headers)
         publisher.send(output, lambda delivered: None)  # noqa: ARG005 - the flush tells
-    assert publisher.flush(DEADLINE_S) == 0
+    assert publisher.flush(PATIENCE_S) == 0
 
 
 def key_files(folder: Path) -> dict[str, str]:
@@ -99,16 +91,13 @@ def running(jar_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         create_topic(options, topic.topic, partitions=4, config=topic.settings())
     send(options)
     command = [sys.executable, "-m", "services.ingest"]
-    process = subprocess.Popen(command, cwd=REPO, env=environment)
     try:
-        until(lambda: count(options, "receipts.v1") == len(BAD) + len(GOOD))
-        yield Running(options, environment)
-        process.terminate()
-        assert process.wait(DEADLINE_S) == ExitCode.OK
+        with Lives("ingest", command, folder / "ingest.log", environment) as ingest:
+            until(lambda: count(options, "receipts.v1") == len(BAD) + len(GOOD))
+            yield Running(options, environment)
+            assert ingest.end() == ExitCode.OK
     finally:
-        process.kill()
-        process.wait()
-        node.kill()
+        node.stop()
 
 
 def vigil(running: Running, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -180,7 +169,13 @@ def test_ingest_does_not_start_with_a_key_that_others_may_read(
     environment = {**running.environment, f"VIGIL_{name}_KEY_FILE": str(path)}
     command = [sys.executable, "-m", "services.ingest"]
     answer = subprocess.run(
-        command, cwd=REPO, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command,
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert answer.returncode == ExitCode.CONFIGURATION
     assert "chmod 600" in answer.stderr

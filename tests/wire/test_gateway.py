@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import signal
 import socket
 import threading
 import time
@@ -18,7 +17,8 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
-from gateways import AT_TEN, DEADLINE_S, TOPIC, Gateway, eventually, log_of, prepare, through
+from gateways import AT_TEN, DEADLINE_S, TOPIC, Gateway, get, log_of, post, prepare, through
+from lives import until
 
 from services.core.errors import ExitCode
 from services.core.events import Alert, Authority, Feedback, Outcome, Step
@@ -68,7 +68,7 @@ class Senders:
             thread.join(DEADLINE_S)
 
     def _send(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
+        with httpx.Client(base_url=self._url, timeout=DEADLINE_S) as client:
             while not self._stopping.is_set():
                 try:
                     self._note(client.post("/fhir", json=observation(f"{SECRET}-{number}")))
@@ -97,7 +97,7 @@ def gateway(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
     prepare(kafka, [TOPIC, *HEARD])
     with Gateway(kafka, tmp_path_factory.mktemp("gateway")) as running:
         running.await_ready()
-        eventually(running.hears, "the gateway did not learn of the topics of answers")
+        until(running.hears, "the gateway did not learn of the topics of answers")
         yield running
 
 
@@ -110,16 +110,16 @@ def test_an_outage_of_kafka_is_503_and_ends_unaided_and_every_202_is_stored_once
     with Gateway(node.bootstrap, tmp_path) as gateway:
         gateway.await_ready()
         with Senders(gateway.url, threads=8) as senders:
-            eventually(lambda: len(senders.accepted) > 100, "nothing was accepted at first")
+            until(lambda: len(senders.accepted) > 100, "nothing was accepted at first")
             node.kill()
-            eventually(lambda: senders.refused[503] > 20, "nobody was told of the outage")
+            until(lambda: senders.refused[503] > 20, "nobody was told of the outage")
             assert not gateway.ready()
             before = len(senders.accepted)
             node.start()
-            eventually(lambda: len(senders.accepted) > before + 100, "it did not come back")
+            until(lambda: len(senders.accepted) > before + 100, "it did not come back")
         gateway.await_ready()
-        gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.ends() == ExitCode.OK
+        assert not gateway.codes, "it lived through the outage"
+        assert gateway.end() == ExitCode.OK
         assert SECRET not in gateway.said.read_text()
     assert set(senders.refused) == {503}
     assert senders.retry_after == {"1"}
@@ -137,22 +137,22 @@ def test_what_is_accepted_while_kafka_is_away_is_there_once_whatever_is_killed(
     kept_in = {"VIGIL_OUTBOX_FOLDER": str(tmp_path / "outbox"), "VIGIL_PAYLOAD_KEY_FILE": str(key)}
     with Gateway(node.bootstrap, tmp_path, **kept_in) as gateway:
         gateway.await_ready()
-        eventually(lambda: gateway.kept() == 0, "it did not tell what it keeps")
+        until(lambda: gateway.kept() == 0, "it did not tell what it keeps")
         with Senders(gateway.url, threads=2) as senders:
-            eventually(lambda: len(senders.accepted) > 50, "nothing was accepted at first")
+            until(lambda: len(senders.accepted) > 50, "nothing was accepted at first")
             node.kill()
-            eventually(lambda: (gateway.kept() or 0) > 50, "nothing was kept in the outage")
+            until(lambda: (gateway.kept() or 0) > 50, "nothing was kept in the outage")
             gateway.kill()
             before = len(senders.accepted)
             gateway.start()
-            eventually(lambda: len(senders.accepted) > before + 50, "the next life keeps nothing")
+            until(lambda: len(senders.accepted) > before + 50, "the next life keeps nothing")
             assert gateway.ready()
             node.start()
             gateway.kill()
             gateway.start()
             before = len(senders.accepted)
-            eventually(lambda: len(senders.accepted) > before + 50, "it did not come back")
-            eventually(lambda: gateway.kept() == 0, "it was not written when Kafka came back")
+            until(lambda: len(senders.accepted) > before + 50, "it did not come back")
+            until(lambda: gateway.kept() == 0, "it was not written when Kafka came back")
         assert SECRET not in gateway.said.read_text()
         on_disk = [path.read_bytes() for path in (tmp_path / "outbox").iterdir()]
         assert not any(SECRET.encode() in data for data in on_disk)
@@ -169,9 +169,8 @@ def test_a_gateway_that_is_told_to_end_loses_nothing_it_accepted(
     with Gateway(kafka, tmp_path) as gateway:
         gateway.await_ready()
         with Senders(gateway.url, threads=8) as senders:
-            eventually(lambda: len(senders.accepted) > 200, "nothing was accepted")
-            gateway.process.send_signal(signal.SIGTERM)
-            assert gateway.ends() == ExitCode.OK
+            until(lambda: len(senders.accepted) > 200, "nothing was accepted")
+            assert gateway.end() == ExitCode.OK
     assert not senders.refused
     assert times_in(log_of(kafka), senders.accepted) == {1: len(senders.accepted)}
     assert SECRET not in gateway.said.read_text()
@@ -184,7 +183,7 @@ def test_a_body_reaches_the_log_byte_for_byte(kafka: str, gateway: Gateway) -> N
         "Vigil-Source": "west",
         "Vigil-Time": "2026-01-01T09:00:00Z",
     }
-    answer = httpx.post(f"{gateway.url}/fhir", content=body, headers=headers)
+    answer = post(f"{gateway.url}/fhir", content=body, headers=headers)
     name = answer.json()["ingest_id"].encode()
     (record,) = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] == name]
     assert (record.value, record.key) == (body, name)
@@ -197,7 +196,7 @@ def test_a_body_reaches_the_log_byte_for_byte(kafka: str, gateway: Gateway) -> N
 def test_one_patients_messages_share_a_partition(kafka: str, gateway: Gateway) -> None:
     names = set()
     for _ in range(5):
-        answer = httpx.post(f"{gateway.url}/fhir", json=observation("made-up-1"))
+        answer = post(f"{gateway.url}/fhir", json=observation("made-up-1"))
         names.add(answer.json()["ingest_id"].encode())
     found = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] in names]
     assert len(found) == 5
@@ -211,7 +210,7 @@ def test_a_chunked_body_over_the_cap_is_413(gateway: Gateway) -> None:
             yield b"x" * 65_536
 
     headers = {"Content-Type": "application/fhir+json"}
-    with httpx.Client() as client:
+    with httpx.Client(timeout=DEADLINE_S) as client:
         assert raw_status(gateway.url, chunks()) == 413
         answer = client.post(f"{gateway.url}/fhir", content=b'{"a":1}', headers=headers)
     assert answer.status_code == 202
@@ -220,7 +219,7 @@ def test_a_chunked_body_over_the_cap_is_413(gateway: Gateway) -> None:
 def raw_status(url: str, chunks: Iterator[bytes]) -> int:
     """Send chunks without a length and read the status, though the door may close meanwhile."""
     address = httpx.URL(url)
-    with socket.create_connection((address.host, address.port or 0), 30) as wire:
+    with socket.create_connection((address.host, address.port or 0), DEADLINE_S) as wire:
         wire.sendall(
             b"POST /fhir HTTP/1.1\r\nHost: vigil\r\nContent-Type: application/fhir+json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
@@ -259,19 +258,19 @@ def test_a_taken_port_is_told_and_tried_again_by_the_supervisor(tmp_path: Path) 
 
 def test_a_gateway_without_kafka_lives_and_is_not_ready(tmp_path: Path) -> None:
     with Gateway("127.0.0.1:9", tmp_path) as gateway:
-        eventually(lambda: alive(gateway.url), "it does not live")
-        answer = httpx.get(f"{gateway.url}/readyz")
+        until(lambda: alive(gateway.url), "it does not live")
+        answer = get(f"{gateway.url}/readyz")
         assert answer.status_code == 503
         assert "Kafka" in answer.json()["why"]
-        posted = httpx.post(f"{gateway.url}/fhir", json=observation("made-up-1"), timeout=30)
+        posted = post(f"{gateway.url}/fhir", json=observation("made-up-1"))
         assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
-        posted = httpx.post(f"{gateway.url}/outcomes", json=through("a"), headers=AT_TEN)
+        posted = post(f"{gateway.url}/outcomes", json=through("a"), headers=AT_TEN)
         assert (posted.status_code, posted.headers["retry-after"]) == (503, "1")
 
 
 def alive(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/livez").status_code == 200
+        return get(f"{url}/livez").status_code == 200
     return False
 
 
@@ -282,10 +281,10 @@ def test_tokens_tell_sources_apart(kafka: str, tmp_path: Path) -> None:
     prepare(kafka)
     with Gateway(kafka, tmp_path, VIGIL_SOURCES_FILE=str(sources)) as gateway:
         gateway.await_ready()
-        post = f"{gateway.url}/fhir"
-        assert httpx.post(post, json=observation("made-up-1")).status_code == 401
+        url = f"{gateway.url}/fhir"
+        assert post(url, json=observation("made-up-1")).status_code == 401
         headers = {"Authorization": "Bearer secret"}
-        answer = httpx.post(post, json=observation("made-up-1"), headers=headers)
+        answer = post(url, json=observation("made-up-1"), headers=headers)
         assert answer.status_code == 202
         name = answer.json()["ingest_id"].encode()
     (record,) = [r for r in log_of(kafka) if dict(r.headers)["ingest_id"] == name]
@@ -304,7 +303,7 @@ def test_an_answer_reaches_the_partition_of_its_alert_each_time_it_is_sent(
         "answered_at": "2026-01-01T09:59:00Z",
     }
     for _ in range(2):
-        told = httpx.post(f"{gateway.url}/feedback", json=answer, headers=AT_TEN)
+        told = post(f"{gateway.url}/feedback", json=answer, headers=AT_TEN)
         assert (told.status_code, told.json()) == (202, {"id": name})
     kept = statement_name(KEY, "west", name)
     held = [(r, CODEC.decode(r.value or b"", Feedback)) for r in log_of(kafka, "feedback.v1")]
@@ -315,7 +314,7 @@ def test_an_answer_reaches_the_partition_of_its_alert_each_time_it_is_sent(
 
 def test_progress_reaches_every_partition(kafka: str, gateway: Gateway) -> None:
     name = uuid4().hex
-    told = httpx.post(f"{gateway.url}/outcomes", json=through(name), headers=AT_TEN)
+    told = post(f"{gateway.url}/outcomes", json=through(name), headers=AT_TEN)
     assert told.status_code == 202
     kept = statement_name(KEY, "west", name)
     held = [(r, CODEC.decode(r.value or b"", Outcome)) for r in log_of(kafka, "outcomes.v1")]
@@ -350,7 +349,7 @@ def test_invented_clinicians_answer_the_alerts_of_a_real_topic(
     stack = Stack({"bootstrap.servers": kafka}, REPO / "schemas", gateway.url)
     truth = Truth(ward.courses, KEY)
     with Answering(stack, Clinicians(7), truth) as answering:
-        eventually(
+        until(
             lambda: answering.raised - answering.unknown == len(alerts) and not answering.waiting,
             "not every alert was considered",
         )
@@ -384,7 +383,7 @@ def test_answers_wait_until_event_time_has_come(kafka: str, gateway: Gateway) ->
     now = [START]
     truth, clinicians = Truth(ward.courses, KEY), Clinicians(7)
     with Answering(stack, clinicians, truth, clock=lambda: now[0]) as answering:
-        eventually(
+        until(
             lambda: answering.raised - answering.unknown == len(ward.courses),
             "not every alert was considered",
         )
@@ -392,7 +391,7 @@ def test_answers_wait_until_event_time_has_come(kafka: str, gateway: Gateway) ->
         waiting = answering.waiting
         assert waiting
         now[0] = START + timedelta(days=400)
-        eventually(lambda: not answering.waiting, "what is due was not told")
+        until(lambda: not answering.waiting, "what is due was not told")
     assert answering.answered.total() == waiting
 
 

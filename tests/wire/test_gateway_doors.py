@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
-from gateways import DEADLINE_S, Gateway, eventually, log_of, prepare
+from gateways import DEADLINE_S, Gateway, get, log_of, post, prepare
+from lives import until
 
 from services.gateway.noticing import NOTICES
 from services.gateway.reception.records import TOPIC
@@ -143,10 +144,7 @@ def test_a_message_that_is_refused_is_followed_by_one_that_is_taken(opened: Open
 def test_a_gateway_without_kafka_answers_ae(tmp_path: Path) -> None:
     port = free_port()
     with Gateway("127.0.0.1:9", tmp_path, VIGIL_MLLP_PORT=str(port)) as gateway:
-        deadline = time.monotonic() + DEADLINE_S
-        while b"mllp_port" not in gateway.said.read_bytes():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: b"mllp_port" in gateway.said.read_bytes(), "the door opens")
         with connected(port) as sender:
             told = sender.say("early")
     assert told[1] == "MSA|AE|early"
@@ -214,24 +212,24 @@ def test_a_certificate_opens_both_doors_and_nothing_opens_neither(
     }
     with Gateway(kafka, tmp_path, **settings) as gateway:
         url = gateway.url.replace("http://127.0.0.1", "https://localhost")
-        with httpx.Client(verify=anybody) as stranger:
-            deadline = time.monotonic() + DEADLINE_S
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    if stranger.get(f"{url}/readyz").status_code == 200:
-                        break
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        with httpx.Client(verify=anybody, timeout=DEADLINE_S) as stranger:
+            until(lambda: ready(stranger, url), "the gateway becomes ready")
             assert stranger.post(f"{url}/fhir", json=OBSERVATION).status_code == 401
             with connected(port, anybody) as sender:
                 assert sender.say("x")[1] == "MSA|AR|x"
-            with httpx.Client(verify=east) as known:
+            with httpx.Client(verify=east, timeout=DEADLINE_S) as known:
                 assert known.post(f"{url}/fhir", json=OBSERVATION).status_code == 202
             with connected(port, east) as sender:
                 assert sender.say("y")[1] == "MSA|AA|y"
             events = stranger.get(f"{url}/metrics").text
     assert 'security_events_total{reason="CREDENTIAL_MISSING",service="gateway"} 2.0' in events
     assert len(sent_by(kafka, "east")) == 2
+
+
+def ready(client: httpx.Client, url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return client.get(f"{url}/readyz").status_code == 200
+    return False
 
 
 def token_of(signer: Ed25519PrivateKey) -> str:
@@ -265,19 +263,19 @@ def test_a_one_time_token_that_opened_a_door_opens_none_after_the_gateway_was_ki
     headers = {"Authorization": f"Bearer {token}"}
     with Gateway(kafka, tmp_path, **settings) as gateway:
         gateway.await_ready()
-        assert httpx.post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers).is_success
+        assert post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers).is_success
         gateway.kill()
         gateway.start()
         gateway.await_ready()
-        again = httpx.post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers)
+        again = post(f"{gateway.url}/fhir", json=OBSERVATION, headers=headers)
         assert again.status_code == 401
         with connected(port) as sender:
             replayed = MESSAGE.format(name="x").replace("+0000||ORU", f"+0000|{token}|ORU")
             sender.send(b"\x0b" + replayed.encode() + b"\x1c\r")
             assert sender.hear()[1] == "MSA|AR|x"
-        events = httpx.get(f"{gateway.url}/metrics").text
+        events = get(f"{gateway.url}/metrics").text
         assert SECRET not in gateway.said.read_text()
         # The life that was killed may have left it on the disk.
-        eventually(lambda: bool(sent_by(kafka, "north")), "the record does not come")
+        until(lambda: bool(sent_by(kafka, "north")), "the record does not come")
     assert 'security_events_total{reason="CREDENTIAL_REPLAYED",service="gateway"} 2.0' in events
     assert len(sent_by(kafka, "north")) == 1

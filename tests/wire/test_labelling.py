@@ -5,20 +5,22 @@ import itertools
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from batches import Scored, batch
 from joining import CODEC, alert, at, feedback, fields, final, outcome, progress
+from lives import PATIENCE_S, Lives, until
 from typing_extensions import override
 
+from services.core.errors import Retry
 from services.core.events import Authority, Labelled
 from services.core.labels import Rule
 from services.labelling.outputs import (
@@ -34,7 +36,7 @@ from services.labelling.outputs import (
 from services.labelling.pipeline import Labeller, Labelling
 from services.local.home import REPO
 from services.local.kafka import Broker
-from services.runtime.kafka.admin import create_topic, partitions_of, topics
+from services.runtime.kafka.admin import create_topic, partitions_of
 from services.runtime.kafka.group import GroupReader, Partition
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.kafka.reader import ends, scan, stable_ends
@@ -48,14 +50,8 @@ STAY_H = 20
 STEP_S = 0.02
 STEP_H = 1 / 6  # a step of the ward takes ten minutes of its time
 LONGEST_H = 150  # below the reach of labelling: how far topics run ahead must not matter
-PATIENCE_S = 60.0
-
-
-def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+SLOWER_H = 30
+"""After so long each step takes twice its time: there is work however late a life comes."""
 
 
 class Ward(threading.Thread):
@@ -78,11 +74,11 @@ class Ward(threading.Thread):
                 break
             for partition in range(PARTITIONS):
                 self._step(partition, step)
-            self.enough.wait(STEP_S)
+            self.enough.wait(STEP_S * 2 ** (self.hours / SLOWER_H))
         for partition in range(PARTITIONS):
             self._send(PREDICTIONS, partition, batch([], watermark=at(self.hours + 1)))
             self._send(OUTCOMES, partition, progress("last", self.hours))
-        self.unconfirmed = self._publisher.flush(30)
+        self.unconfirmed = self._publisher.flush(PATIENCE_S)
 
     def _step(self, partition: int, step: int) -> None:
         entries = []
@@ -127,48 +123,45 @@ class Ward(threading.Thread):
 class Bench:
     """A cluster with the topics of labelling, and the lives of its one instance."""
 
-    def __init__(self, node: Broker) -> None:
+    def __init__(self, node: Broker, log: Path) -> None:
         self.options = {"bootstrap.servers": node.bootstrap}
-        self.lives: list[subprocess.Popen[bytes]] = []
+        self._log = log
         for topic in (*INPUTS, DEAD_LETTERS, LABELLED):
             create_topic(self.options, topic, partitions=PARTITIONS, config={})
         compact = {"cleanup.policy": "compact"}
         create_topic(self.options, CHANGELOG, partitions=PARTITIONS, config=compact)
-        made = {*INPUTS, DEAD_LETTERS, LABELLED, CHANGELOG}
-        until(lambda: made <= topics(self.options).keys())
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> None:
         given = {
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": self.options["bootstrap.servers"],
             "VIGIL_SCHEMAS": str(REPO / "schemas"),
         }
         words = [sys.executable, "-m", "services.labelling"]
-        self.lives.append(subprocess.Popen(words, cwd=REPO, env=given))
-        return self.lives[-1]
+        self.service = Lives("labelling", words, self._log, given).start()
 
     def kill_inside_a_transaction(self) -> None:
         """Freeze the service; kill it if its transaction is open, else try again."""
         places = partitions_of(self.options, [LABELLED, CHANGELOG])
-        life = self.lives[-1]
         deadline = time.monotonic() + PATIENCE_S
         while True:
             assert time.monotonic() < deadline, "no transaction was ever open"
-            assert life.poll() is None, "the service ended by itself"
-            life.send_signal(signal.SIGSTOP)
+            self.service.send(signal.SIGSTOP)
             if self._open(places) and self._open(places):
-                life.kill()
-                life.wait()
+                self.service.close()
                 return
-            life.send_signal(signal.SIGCONT)
+            self.service.send(signal.SIGCONT)
             time.sleep(0.003)
 
     def _open(self, places: list[Partition]) -> bool:
-        high, stable = ends(self.options, places), stable_ends(self.options, places)
+        try:
+            high, stable = ends(self.options, places), stable_ends(self.options, places)
+        except Retry:
+            return False
         return any(stable[place] < high[place] for place in places)
 
     def records(self, *topics: str) -> Iterator[Record]:
-        return scan(self.options, partitions_of(self.options, list(topics)), patience_s=20)
+        return scan(self.options, partitions_of(self.options, list(topics)), patience_s=PATIENCE_S)
 
     def said(self) -> list[tuple[int, Labelled]]:
         found = self.records(LABELLED)
@@ -182,14 +175,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(broker: Callable[[], Broker]) -> Iterator[Bench]:
-    made = Bench(broker())
+def bench(broker: Callable[[], Broker], tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(broker(), tmp_path / "labelling.log")
+    made.start()
     yield made
-    for life in made.lives:
-        with contextlib.suppress(ProcessLookupError):
-            life.send_signal(signal.SIGCONT)
-        life.kill()
-        life.wait()
+    made.service.close()
 
 
 Final = dict[tuple[int, bytes, int], dict[str, Any] | None]
@@ -219,7 +209,6 @@ def test_two_kills_in_flight_lose_no_revision_double_none_and_change_no_label(
     bench: Bench,
 ) -> None:
     ward = Ward(bench.options)
-    bench.start()
     ward.start()
     for _ in range(2):
         known = len(bench.said())

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 pytestmark = pytest.mark.wire
+ENDS_S = 120.0
 WHEN = datetime(2026, 3, 1, 8, 0, 0, 123000, tzinfo=UTC)
 COLUMNS = ["n", "raw", "x", "at", "maybe", "word", "many"]
 TABLE = (
@@ -222,14 +223,14 @@ def test_rows_survive_a_kill_of_the_server(engine: Callable[[Path], Any], tmp_pa
     with _client(second.ready()) as client:
         assert client.command("SELECT count() FROM kept") == 2
     second.process.terminate()
-    assert second.process.wait(20) == 0
+    assert second.process.wait(ENDS_S) == 0
 
 
 def test_a_folder_has_one_owner(engine: Callable[[Path], Any], tmp_path: Path) -> None:
     first = engine(tmp_path)
     first.ready()
     second = engine(tmp_path)
-    _, complaint = second.process.communicate(timeout=20)
+    _, complaint = second.process.communicate(timeout=ENDS_S)
     assert second.process.returncode == 4
     assert "ClickHouse cannot start: " in complaint
 

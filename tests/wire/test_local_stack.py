@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ from services.runtime.kafka.admin import create_topic, topics
 pytestmark = pytest.mark.wire
 IDLE = str(Path(__file__).parent / "idle_service.py")
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 def _idle(name: str, *arguments: str, port: int | None = None) -> Program:
@@ -170,8 +171,7 @@ def test_a_killed_service_comes_back_and_is_counted(light: Stack) -> None:
 
 def test_a_service_that_dies_again_and_again_waits_and_says_so(light: Stack) -> None:
     crashing = replace(light, services=(*light.services, _idle("crash", "70")))
-    with pytest.raises(CommandError, match=r"crash is not ready .* an idle service begins"):
-        replace(crashing, service_wait_s=1.0).up()
+    _fails(crashing, r"crash is not ready .* an idle service begins")
     _await(lambda: _row(light, "crash").restarts >= 2)
     _await(lambda: _row(light, "crash").state == "BACKOFF")
     assert _row(light, "idle").state == "RUNNING"
@@ -196,8 +196,19 @@ def test_a_service_that_runs_and_does_not_work_is_not_well(light: Stack) -> None
     row = _row(light, "idle")
     assert (row.state, row.note, row.well) == ("RUNNING", "partition 2 does not move", False)
     light.down()
-    with pytest.raises(CommandError, match=r"idle is not ready .partition 2 does not move."):
-        replace(light, service_wait_s=1.0).up()
+    _fails(light, r"idle is not ready .partition 2 does not move.")
+
+
+def _fails(stack: Stack, told: str) -> None:
+    """Let `up` fail with these words; on a busy machine a service comes later to say its own."""
+    heard = ""
+    for wait_s in (1, 4, 16, 64):
+        with pytest.raises(CommandError) as failed:
+            replace(stack, service_wait_s=wait_s).up()
+        if re.search(told, heard := failed.value.what):
+            return
+        stack.down()
+    pytest.fail(heard)
 
 
 def test_a_taken_port_is_replaced_and_the_choice_remembered(light: Stack) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from bundles import LINE, noise
 from chaos.feed import Feed, vitals
-from chaos.ground import Ground, Instance, until
+from chaos.ground import Ground, Instance
 from chaos.log import Log
 from chaos.shown import batches, course_of, offsets_of, shown
+from lives import until
 from typer.testing import CliRunner
 
 from services.audit.rows import alerts as alert_rows

@@ -5,16 +5,18 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 import pytest
 from batches import Scored, batch
 from builders import REPO, codec
 from confluent_kafka import Producer
+from lives import PATIENCE_S, Lives, until
 from watched import START, Ward, baseline, live, put_into_use
 
 from services.core.baseline import Baselines
@@ -38,7 +40,8 @@ DAYS = 4.5
 class Watched:
     """A cluster with a feed in transactions, every tenth aborted, and the service on it."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, log: Path) -> None:
+        self._log = log
         self.options = {"bootstrap.servers": bootstrap}
         self.environ = {
             **os.environ,
@@ -48,18 +51,24 @@ class Watched:
             "VIGIL_MONITORING_FLUSH_S": "0.5",
         }
         apply = [sys.executable, "-m", "services.cli.main", "topics", "apply", "--yes"]
-        subprocess.run(apply, env=self.environ, cwd=REPO, check=True, capture_output=True)
-        self.lives: list[subprocess.Popen[bytes]] = []
+        until(lambda: self._done(apply), "the topics are applied")
+        self.lives = ExitStack()
         options = {"retry.backoff.ms": 2, "retry.backoff.max.ms": 20, "transactional.id": "feed"}
         self._producer = Producer({**self.options, **options})
-        self._producer.init_transactions(20)
+        self._producer.init_transactions(PATIENCE_S)
         self._transactions = 0
 
-    def start(self, port: int, **settings: str) -> subprocess.Popen[bytes]:
+    def _done(self, command: list[str]) -> bool:
+        done = subprocess.run(
+            command, env=self.environ, cwd=REPO, check=False, capture_output=True, text=True
+        )
+        assert done.returncode in {ExitCode.OK, ExitCode.UNREACHABLE}, done.stderr
+        return done.returncode == ExitCode.OK
+
+    def start(self, port: int, **settings: str) -> Lives:
         environ = {**self.environ, "VIGIL_METRICS_PORT": str(port), **settings}
         words = [sys.executable, "-m", "services.monitoring"]
-        self.lives.append(subprocess.Popen(words, env=environ, cwd=REPO))
-        return self.lives[-1]
+        return self.lives.enter_context(Lives(f"monitoring {port}", words, self._log, environ))
 
     def send(self, outputs: list[Output]) -> None:
         """Write outputs, eight to a transaction; what was aborted is not sent again."""
@@ -69,9 +78,11 @@ class Watched:
             for output in outputs[start : start + 8]:
                 place = -1 if output.partition is None else output.partition
                 self._producer.produce(output.topic, output.value, output.key, place)
-            assert self._producer.flush(20) == 0
+            assert self._producer.flush(PATIENCE_S) == 0
             abort = self._transactions % 10 == 0
-            (self._producer.abort_transaction if abort else self._producer.commit_transaction)(20)
+            (self._producer.abort_transaction if abort else self._producer.commit_transaction)(
+                PATIENCE_S
+            )
 
     def feeding(self, outputs: list[Output]) -> threading.Thread:
         thread = threading.Thread(target=self.send, args=(outputs,))
@@ -80,7 +91,7 @@ class Watched:
 
     def read(self, topic: str) -> list[Record]:
         places = [(topic, number) for number in range(PARTITIONS)]
-        return list(scan(self.options, places, patience_s=20))
+        return list(scan(self.options, places, patience_s=PATIENCE_S))
 
     def stated(self) -> list[Measurement]:
         return [codec().decode(r.value or b"", Measurement) for r in self.read(METRICS)]
@@ -98,12 +109,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(broker: Callable[[], Broker]) -> Iterator[Watched]:
-    made = Watched(broker().bootstrap)
-    yield made
-    for life in made.lives:
-        life.kill()
-        life.wait()
+def watched(broker: Callable[[], Broker], tmp_path: Path) -> Iterator[Watched]:
+    made = Watched(broker().bootstrap, tmp_path / "monitoring.log")
+    with made.lives:
+        yield made
 
 
 def hospital() -> list[Output]:
@@ -129,13 +138,6 @@ def ask(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
 def more_tallies(watched: Watched, than: int) -> bool:
     return len(watched.read(TALLIES)) > than
 
@@ -144,10 +146,16 @@ def equal(watched: Watched, at_least: int) -> None:
     """Wait until everything stated is what comes out anew; both sides must say much."""
     recomputed = watched.recomputed()
     assert len(latest(recomputed)) > at_least
-    deadline = time.monotonic() + 60
-    while found := list(differences(watched.stated(), recomputed)):
-        assert time.monotonic() < deadline, (len(found), found[:3], found[-3:])
-        time.sleep(0.3)
+    found: list[object] = []
+
+    def same() -> bool:
+        found[:] = differences(watched.stated(), recomputed)
+        return not found
+
+    try:
+        until(same, "what is stated is what comes out anew")
+    except AssertionError as late:
+        raise AssertionError((len(found), found[:3], found[-3:])) from late
 
 
 def test_what_is_stated_through_deaths_is_what_the_pure_tasks_state(
@@ -158,7 +166,7 @@ def test_what_is_stated_through_deaths_is_what_the_pure_tasks_state(
     used = put_into_use(baseline())
     changes = [used, msgspec.structs.replace(used, after="00")]
     watched.send([Output("changes.v1", b"baseline", codec().encode(c), 0) for c in changes])
-    undisturbed = watched.start(port)
+    life = watched.start(port)
     watched.send(outputs[:third])
     equal(watched, 100)
     until(lambda: ask(port, "/readyz")[0] == 200)
@@ -170,16 +178,13 @@ def test_what_is_stated_through_deaths_is_what_the_pure_tasks_state(
     for _ in range(2):
         before = len(watched.read(TALLIES))
         until(lambda before=before: more_tallies(watched, before))  # type: ignore[misc]  # bound now
-        watched.lives[-1].kill()
-        watched.lives[-1].wait()
-        watched.start(port)
+        life.kill()
+        life = watched.start(port)
     feed.join()
     equal(watched, 300)
-    assert undisturbed.poll() is not None
     assert set(watched.dead().values()) == {Reason.SCHEMA_UNKNOWN}
 
-    watched.lives[-1].terminate()
-    assert watched.lives[-1].wait(20) == ExitCode.OK
+    assert life.end() == ExitCode.OK
 
 
 def test_what_is_stated_while_a_second_worker_comes_and_goes_is_what_the_pure_tasks_state(
@@ -189,7 +194,7 @@ def test_what_is_stated_while_a_second_worker_comes_and_goes_is_what_the_pure_ta
     third = len(outputs) // 3
     change = codec().encode(put_into_use(baseline()))
     watched.send([Output("changes.v1", b"baseline", change, 0)])
-    watched.start(port)
+    first = watched.start(port)
     watched.send(outputs[: 2 * third])
     equal(watched, 300)
     rest = outputs[2 * third :]
@@ -202,14 +207,12 @@ def test_what_is_stated_while_a_second_worker_comes_and_goes_is_what_the_pure_ta
     before = len(watched.read(TALLIES))
     feed = watched.feeding(rest[third // 2 :])
     until(lambda: more_tallies(watched, before))
-    second.terminate()
-    assert second.wait(20) == ExitCode.OK
+    assert second.end() == ExitCode.OK
     feed.join()
     equal(watched, 500)
     assert set(watched.dead().values()) == {Reason.SCHEMA_UNKNOWN}
 
-    watched.lives[-2].terminate()
-    assert watched.lives[-2].wait(20) == ExitCode.OK
+    assert first.end() == ExitCode.OK
 
 
 def test_what_cannot_be_used_becomes_a_dead_letter_and_the_rest_goes_on(watched: Watched) -> None:
@@ -263,7 +266,7 @@ def test_a_monitor_without_its_topics_says_so_and_ends(kafka: str) -> None:
     }
     words = [sys.executable, "-m", "services.monitoring"]
     life = subprocess.run(
-        words, env=environ, cwd=REPO, capture_output=True, timeout=60, check=False
+        words, env=environ, cwd=REPO, capture_output=True, timeout=PATIENCE_S, check=False
     )
     assert life.returncode == ExitCode.CRASH
     assert b"vigil topics apply" in life.stderr

@@ -1,19 +1,21 @@
 """Counting on Faust is exact: aborted records, deaths and moving partitions change no number."""
 
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from lives import PATIENCE_S, Lives, until
 
 from services.core.errors import ExitCode
 from services.runtime.kafka.admin import create_topic
+from services.runtime.kafka.client import shut_doors_raise_retry
 from services.runtime.kafka.reader import ends, scan
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
@@ -37,7 +39,7 @@ class Bench:
             topic = f"{self.service}-{name}-changelog"
             compact = {"cleanup.policy": "compact"}
             create_topic(self.options, topic, partitions=PARTITIONS, config=compact)
-        self.lives: list[subprocess.Popen[bytes]] = []
+        self.lives = ExitStack()
         self.committed: Counter[bytes] = Counter()
         self.aborted: Counter[bytes] = Counter()
         self._sent = 0
@@ -49,7 +51,7 @@ class Bench:
                 "retry.backoff.max.ms": 20,
             }
         )
-        self._producer.init_transactions(20)
+        self._producer.init_transactions(PATIENCE_S)
 
     def send(self, transactions: int) -> None:
         for number in range(self._sent, self._sent + transactions):
@@ -61,19 +63,19 @@ class Bench:
                 partition = (number * 3 + place) % PARTITIONS
                 self._producer.produce(self.prefix + "in", b"x", key, partition)
                 book[key] += 1
-            assert self._producer.flush(20) == 0
-            (self._producer.abort_transaction if abort else self._producer.commit_transaction)(20)
+            assert self._producer.flush(PATIENCE_S) == 0
+            (self._producer.abort_transaction if abort else self._producer.commit_transaction)(
+                PATIENCE_S
+            )
         self._sent += transactions
 
-    def start(self, name: str = "one", *more: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str = "one", *more: str) -> Lives:
         words = [
             *(sys.executable, str(SERVICE), "--bootstrap", self.bootstrap),
             *("--service", self.service, "--prefix", self.prefix),
             *("--told", str(self.folder / name), *more),
         ]
-        life = subprocess.Popen(words)
-        self.lives.append(life)
-        return life
+        return self.lives.enter_context(Lives(name, words, self.folder / f"{name}.log"))
 
     def told(self, name: str = "one") -> str:
         path = self.folder / name
@@ -84,7 +86,7 @@ class Bench:
 
     def counted(self) -> Counter[bytes]:
         """The last number of each key in metrics, summed where it is told by partition."""
-        records = scan(self.options, self.places("metrics"), patience_s=20)
+        records = scan(self.options, self.places("metrics"), patience_s=PATIENCE_S)
         last = {record.key or b"": int(record.value or b"0") for record in records}
         found: Counter[bytes] = Counter()
         for key, number in last.items():
@@ -95,26 +97,17 @@ class Bench:
         """How far the group's committed offsets are behind the ends of the source."""
         consumer = Consumer({**self.options, "group.id": self.service})
         places = self.places("in")
-        answer = consumer.committed([TopicPartition(*place) for place in places], timeout=20)
-        consumer.close()
+        with closing(consumer), shut_doors_raise_retry("committed offsets"):
+            answer = consumer.committed([TopicPartition(*place) for place in places], 20)
         high = ends(self.options, places)
         return [high[(place.topic, place.partition)] - place.offset for place in answer]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.fixture
 def bench(kafka: str, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(kafka, tmp_path)
-    yield made
-    for life in made.lives:
-        life.kill()
-        life.wait()
+    with made.lives:
+        yield made
 
 
 def feeding(bench: Bench, transactions: int) -> threading.Thread:
@@ -131,8 +124,8 @@ def exact(bench: Bench) -> bool:
     return bench.counted() == bench.committed
 
 
-def until_exact(bench: Bench, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def until_exact(bench: Bench) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not exact(bench):
         lost, extra = bench.committed - bench.counted(), bench.counted() - bench.committed
         said = {"lost": lost, "extra": extra, "behind": bench.behind(), "held": bench.told()}
@@ -147,8 +140,7 @@ def test_aborted_records_are_not_counted_and_commits_reach_the_end(bench: Bench)
     until_exact(bench)
     until(lambda: bench.told().endswith("ready"))
     until(lambda: bench.behind() == [1] * PARTITIONS)  # the marker of the last transaction
-    life.terminate()
-    assert life.wait(20) == ExitCode.OK
+    assert life.end() == ExitCode.OK
     assert bench.aborted.total() > 100
 
 
@@ -166,7 +158,6 @@ def test_two_deaths_in_flight_change_no_number(bench: Bench) -> None:
         life = bench.start("one", "--member", "one")
         until(lambda before=before: more_counted(bench, before))  # type: ignore[misc]  # bound now
         life.kill()
-        life.wait()
     assert feed.is_alive() or not exact(bench), "the deaths must come while there is work"
     bench.start("one", "--member", "one")
     feed.join()
@@ -181,11 +172,10 @@ def test_a_second_worker_that_comes_and_goes_changes_no_number(bench: Bench) -> 
     until(lambda: bench.told("two").startswith("2") and bench.told().startswith("2"))
     before = bench.counted()
     until(lambda: more_counted(bench, before))
-    second.terminate()
-    assert second.wait(20) == ExitCode.OK
+    assert second.end() == ExitCode.OK
     feed.join()
     until_exact(bench)
-    assert bench.told().startswith("4")
+    until(lambda: bench.told().startswith("4"))
 
 
 def test_a_worker_that_was_frozen_while_another_took_over_dies_and_spoils_nothing(
@@ -194,15 +184,17 @@ def test_a_worker_that_was_frozen_while_another_took_over_dies_and_spoils_nothin
     frozen = bench.start("one", "--member", "same")
     feed = feeding(bench, 600)
     until(lambda: bench.counted().total() > 0)
-    frozen.send_signal(signal.SIGSTOP)
+    lived = len(frozen.codes)
+    frozen.send(signal.SIGSTOP)
     stopped = time.monotonic()
     second = bench.start("two", "--member", "same")
     feed.join()
     until(lambda: exact(bench) and time.monotonic() - stopped > 9)
-    frozen.send_signal(signal.SIGCONT)
-    assert frozen.wait(20) == ExitCode.CRASH
+    frozen.send(signal.SIGCONT)
+    until(lambda: len(frozen.codes) > lived)
+    assert frozen.codes[lived] == ExitCode.CRASH
+    frozen.kill()
     second.kill()
-    second.wait()
     bench.start("one", "--member", "same")
     bench.send(100)
     until_exact(bench)

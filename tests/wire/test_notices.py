@@ -1,22 +1,18 @@
 """Notices through the real broker: one signal opened and closed, though ingest is killed."""
 
 import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from builders import PAYLOAD_KEY, PSEUDONYM_KEY, SCHEMAS, body, codec, patient, record
+from lives import PATIENCE_S, Lives, until
 
 from services.core.events import Signal, SignalStep
-from services.local.home import REPO
 from services.local.kafka import Broker
 from services.local.ports import free_port
-from services.runtime.kafka.admin import create_topic, topics
+from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.client import Options
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.kafka.reader import scan
@@ -25,7 +21,6 @@ from services.runtime.topics.files import read_topics
 
 pytestmark = pytest.mark.wire
 
-DEADLINE_S = 90.0
 PARTITIONS = 4
 MERGE = patient(link=[{"type": "replaced-by", "other": {"reference": "Patient/p-2"}}])
 
@@ -33,13 +28,6 @@ MERGE = patient(link=[{"type": "replaced-by", "other": {"reference": "Patient/p-
 def tick(time: str, *, offset: int) -> Record:
     media_type = "application/vnd.vigil.tick+json"
     return record(body({"time": time}), offset=offset, media_type=media_type, received=time)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 class World:
@@ -54,24 +42,18 @@ class World:
         for number, raw in enumerate(records):
             output = Output(raw.topic, b"k", raw.value, number % PARTITIONS, raw.headers)
             publisher.send(output, lambda delivered: None)  # noqa: ARG005 - the flush tells
-        assert publisher.flush(DEADLINE_S) == 0
+        assert publisher.flush(PATIENCE_S) == 0
 
     def values(self, topic: str) -> list[bytes]:
         places = [(topic, number) for number in range(PARTITIONS)]
-        return [r.value for r in scan(self.options, places, patience_s=20) if r.value]
+        return [r.value for r in scan(self.options, places, patience_s=PATIENCE_S) if r.value]
 
     def steps(self) -> list[Signal]:
         return [codec().decode(value, Signal) for value in self.values("signals.v1")]
 
-    @contextmanager
-    def ingest(self) -> Iterator["subprocess.Popen[bytes]"]:
-        command = [sys.executable, "-m", "services.ingest"]
-        process = subprocess.Popen(command, cwd=REPO, env=self.environment)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    def ingest(self) -> Lives:
+        log = Path(self.environment["VIGIL_HOME"], "ingest.log")
+        return Lives("ingest", [sys.executable, "-m", "services.ingest"], log, self.environment)
 
 
 @pytest.fixture
@@ -90,9 +72,7 @@ def world(jar_cache: Path, tmp_path: Path) -> Iterator[World]:
         told[f"VIGIL_{name}_KEY_FILE"] = str(path)
     for topic in read_topics(SCHEMAS):
         create_topic(options, topic.topic, partitions=PARTITIONS, config=topic.settings())
-    wanted = {topic.topic for topic in read_topics(SCHEMAS)}
     try:
-        until(lambda: topics(options).keys() >= wanted)
         yield World(options, {**os.environ, **told})
     finally:
         node.stop()
@@ -105,7 +85,7 @@ def test_merges_in_every_partition_open_one_signal_that_a_day_without_another_cl
     with world.ingest() as first:
         until(lambda: len(world.steps()) == 1)
         until(lambda: len(world.values("notices.v1")) == 2 * PARTITIONS)
-        first.send_signal(signal.SIGKILL)
+        first.kill()
     world.send(
         record(MERGE, offset=90),
         tick("2026-01-06T08:00:29Z", offset=91),

@@ -15,7 +15,7 @@ from services.runtime.kafka.publisher import Publisher
 from services.runtime.ports import Output
 
 pytestmark = pytest.mark.wire
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 def block() -> str:
@@ -39,7 +39,7 @@ def test_the_decoder_reads_every_alert_of_a_real_topic(kafka: str, tmp_path: Pat
     for example in examples:
         key, wire = bytes.fromhex(example["key"]), bytes.fromhex(example["wire"])
         publisher.send(Output("alerts.v1", key, wire), lambda held: None)  # noqa: ARG005 - the reader tells
-    assert publisher.flush(30) == 0
+    assert publisher.flush(DEADLINE_S) == 0
     values = [example["value"] for example in examples]
     wanted = {f"{v['step']} {v['alert_id']} {v['unit']} {v['score']}" for v in values}
     assert len(wanted) >= 2

@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typer.testing import CliRunner, Result
 from services.cli.topics import app
 from services.core.errors import CommandError
 from services.local.home import REPO
-from services.runtime.kafka.admin import set_config, topics
+from services.runtime.kafka.admin import create_topic, set_config, topics
+from services.runtime.kafka.reader import ends
 from services.runtime.topics.files import read_topics
 
 pytestmark = pytest.mark.wire
@@ -35,7 +37,7 @@ class Cluster:
     def drift(self, name: str) -> None:
         """Somebody sets a topic's retention by hand."""
         set_config(self.options, name, {"retention.ms": "1234"})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.held()[name].config["retention.ms"] != "1234":
             assert time.monotonic() < deadline, "the setting did not arrive"
             time.sleep(0.05)
@@ -71,6 +73,22 @@ def test_applying_twice_changes_a_cluster_once(cluster: Cluster) -> None:
         "refused": [],
     }
     assert cluster.held() == held
+
+
+def test_a_topic_that_was_created_can_be_asked_for_its_ends_at_once(kafka: str) -> None:
+    options, name = {"bootstrap.servers": kafka}, f"t{uuid4().hex}"
+    # What the broker learns from its controller waits while it makes the folders of many.
+    create_topic(options, f"{name}.many", partitions=50, config={})
+    create_topic(options, name, partitions=4, config={})
+    assert set(ends(options, [(name, number) for number in range(4)]).values()) == {0}
+
+
+def test_a_partition_that_a_broker_does_not_know_yet_is_asked_for_again(kafka: str) -> None:
+    options, name = {"bootstrap.servers": kafka}, f"t{uuid4().hex}"
+    later = threading.Timer(0.5, create_topic, (options, name), {"partitions": 1, "config": {}})
+    later.start()
+    assert ends(options, [(name, 0)]) == {(name, 0): 0}
+    later.join()
 
 
 def test_a_setting_that_drifted_is_set_back(cluster: Cluster) -> None:

@@ -1,11 +1,12 @@
 """Questions to the cluster and changes of its topics."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, not in its __all__
     AclBindingFilter,
     AclOperation,
@@ -23,6 +24,9 @@ from services.core.errors import Retry
 from services.runtime.kafka.client import QUIET, Options, shut_doors_raise_retry
 
 TIMEOUT_S: Final = 10.0
+LED_S: Final = 60.0
+LED_STEP_S: Final = 0.02
+NOT_YET: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -114,10 +118,20 @@ def topic_id_hex(topic_id: object) -> str:
 def create_topic(
     options: Options, name: str, *, partitions: int, config: Mapping[str, str], replicas: int = -1
 ) -> None:
-    """Create a topic; replicas of -1 are the cluster's default.
+    """Create a topic, and return when each partition has a leader; may block for LED_S.
+
+    The controller answers before the brokers know of the topic: who asked one of them for its ends
+    in between would hear that there is no such partition.
+
+    Args:
+        options: of the cluster.
+        name: of the topic.
+        partitions: how many.
+        config: settings that differ from the cluster's defaults.
+        replicas: of each partition; -1 is the cluster's default.
 
     Raises:
-        Retry: no answer, or the cluster refused.
+        Retry: no answer, the cluster refused, or a partition stays without a leader.
     """
     admin = AdminClient({**options, **QUIET})
     topic = NewTopic(
@@ -125,6 +139,24 @@ def create_topic(
     )
     with shut_doors_raise_retry("create topic"):
         admin.create_topics([topic], request_timeout=TIMEOUT_S)[name].result(TIMEOUT_S)
+    deadline = time.monotonic() + LED_S
+    while not _led(admin, name, partitions):
+        if time.monotonic() > deadline:
+            raise Retry(f"Kafka: topic {name} was created and has no leaders")
+        time.sleep(LED_STEP_S)
+
+
+def _led(admin: AdminClient, name: str, partitions: int) -> bool:
+    """Whether a broker knows of all partitions of a topic, and who leads each."""
+    with shut_doors_raise_retry("describe topic"):
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)
+        try:
+            found = asked[name].result(TIMEOUT_S).partitions
+        except KafkaException as error:
+            if error.args[0].code() in NOT_YET:
+                return False
+            raise
+    return len(found) == partitions and all(partition.leader for partition in found)
 
 
 def set_config(options: Options, name: str, config: Mapping[str, str]) -> None:

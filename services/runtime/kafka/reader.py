@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -19,8 +19,13 @@ from services.runtime.ports import Record
 BATCH_RECORDS: Final = 1000
 READ_S: Final = 0.5
 WATERMARK_TIMEOUT_S: Final = 10.0
-MOVING: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+MOVING: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the client names it so
+)
 MOVING_S: Final = 0.1
+MOVED_S: Final = 30.0
 Partition = tuple[str, int]
 
 
@@ -191,14 +196,17 @@ def scan(
 def _watermarks(
     options: Options, partitions: list[Partition], *, stable: bool
 ) -> Iterator[tuple[Partition, tuple[int, int]]]:
-    isolation = "read_committed" if stable else "read_uncommitted"
-    consumer = Consumer(
-        {**options, **QUIET, "group.id": "vigil-reader", "isolation.level": isolation}
-    )
+    asking: dict[str, Any] = {
+        **options,
+        **QUIET,
+        "group.id": "vigil-reader",
+        "isolation.level": "read_committed" if stable else "read_uncommitted",
+    }
+    consumer = Consumer(asking)
     try:
         for topic, partition in partitions:
             with shut_doors_raise_retry("list offsets"):
-                answer = _asked(consumer, topic, partition)
+                answer = _asked(consumer, asking, TopicPartition(topic, partition))
             if answer is None:
                 raise Retry("Kafka: no answer about the ends of a partition")
             yield (topic, partition), answer
@@ -206,15 +214,17 @@ def _watermarks(
         consumer.close()
 
 
-def _asked(consumer: Consumer, topic: str, partition: int) -> tuple[int, int] | None:
-    """Ask again while a partition gets a leader, as just after its topic was made."""
-    deadline = time.monotonic() + WATERMARK_TIMEOUT_S
+def _asked(
+    consumer: Consumer, asking: dict[str, Any], place: TopicPartition
+) -> tuple[int, int] | None:
+    """Ask again while a partition gets a leader, as after its broker stood still for seconds."""
+    deadline = time.monotonic() + MOVED_S
     while True:
         try:
-            return consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=WATERMARK_TIMEOUT_S
-            )
+            return consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() not in MOVING or time.monotonic() > deadline:
                 raise
-            time.sleep(MOVING_S)
+        time.sleep(MOVING_S)
+        # A client holds on to what it took for unknown; another asks for itself.
+        consumer = Consumer(asking)
