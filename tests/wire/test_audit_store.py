@@ -533,7 +533,7 @@ def test_a_derived_row_without_record_is_found_beyond_the_end_and_in_an_unknown_
 
 def test_a_truncated_tail_is_not_seen_and_the_report_says_so(store: ClickHouse) -> None:
     _live(store, _records(3), 48)
-    for table in ("ledger", "alerts"):
+    for table in ("ledger", "alerts", "alert_severities"):
         _change(store, f"ALTER TABLE {table} DELETE WHERE topic = 'alerts.v1' AND offset = 4")
     report = _verify(store)
     assert report.findings == []
