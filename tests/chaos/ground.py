@@ -37,8 +37,13 @@ class Ground:
             "PYTHONPATH": str(REPO / "tests"),
         }
         self.use(model)
-        self._admin = AdminClient({**self.options, **QUIET})
         self.sow()
+
+    def _admin(self) -> AdminClient:
+        """Give a client for one question, to be kept until the answer: one that knew a broker
+        that was killed may wait for an answer for ever.
+        """
+        return AdminClient({**self.options, **QUIET})
 
     def use(self, model: Path) -> None:
         """Let the lives that begin from now on have another bundle."""
@@ -54,28 +59,31 @@ class Ground:
 
     def clear(self) -> None:
         """Begin anew: other topics of the same names, and with them a group without offsets."""
-        for asked in self._admin.delete_topics(sorted(self._topics())).values():
+        admin = self._admin()
+        for asked in admin.delete_topics(sorted(self._topics())).values():
             asked.result(GONE_S)
         until(lambda: not self._topics())
         self.sow()
 
     def members(self) -> int:
         """How many members of the group hold partitions."""
-        found = self._admin.describe_consumer_groups([GROUP])[GROUP].result(GONE_S)
+        admin = self._admin()
+        found = admin.describe_consumer_groups([GROUP])[GROUP].result(GONE_S)
         return sum(bool(member.assignment.topic_partitions) for member in found.members)
 
     def committed(self) -> dict[int, int]:
         """The group's next offset of each partition of vitals.v1, no transaction pending on it."""
         places = [TopicPartition(VITALS, p) for p in range(PARTITIONS)]
         asked = [ConsumerGroupTopicPartitions(GROUP, places)]
-        found = self._admin.list_consumer_group_offsets(asked, require_stable=True)[GROUP]
+        admin = self._admin()
+        found = admin.list_consumer_group_offsets(asked, require_stable=True)[GROUP]
         try:
             return {p.partition: p.offset for p in found.result(GONE_S).topic_partitions or ()}
         except (KafkaException, TimeoutError):  # it waits for a transaction, or for a broker
             return {}
 
     def _topics(self) -> set[str]:
-        known = self._admin.list_topics(timeout=GONE_S).topics
+        known = self._admin().list_topics(timeout=GONE_S).topics
         return {name for name in known if not name.startswith("__")}
 
 
