@@ -22,7 +22,7 @@ from lives import PATIENCE_S, until
 
 from services.audit.rows import alerts as alert_rows
 from services.audit.rows import predictions as prediction_rows
-from services.core.errors import Retry
+from services.core.errors import ExitCode, Retry
 from services.core.events import Alert, PredictionBatch
 from services.ingest.__main__ import tasks as ingest_tasks
 from services.ingest.settings import IngestSettings
@@ -189,7 +189,7 @@ class WholePath:
         return scan(self.options, self.places(topics), patience_s=PATIENCE_S)
 
     def vigil(self, *words: str) -> tuple[int, Any]:
-        """Run a command with --json."""
+        """Run a command with --json; there is no answer where a store could not be reached."""
         done = subprocess.run(
             [sys.executable, "-m", "services.cli.main", *words, "--json"],
             env=dict(self.environ),
@@ -197,6 +197,8 @@ class WholePath:
             text=True,
             check=False,
         )
+        if done.returncode == ExitCode.UNREACHABLE:
+            return done.returncode, None
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
