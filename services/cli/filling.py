@@ -56,13 +56,13 @@ def fill(store: "ClickHouse") -> Counter[str]:
 
 def fill_after(store: "ClickHouse", applied: "Sequence[Migration]") -> None:
     """Give new tables the rows of old records; whoever may only make tables is told who may."""
-    from services.core.errors import Retry
+    from services.core.errors import Retry, Stop
 
     if not applied or not without(store):
         return
     try:
         fill(store)
-    except (Retry, OSError) as error:  # where tables are made there may be no disk for a lock
+    except (Retry, Stop, OSError) as error:  # there may be no disk for a lock
         remedy = "run `vigil ledger rebuild` as the user of the audit service"
         print(f"new tables lack the rows of old records: {remedy} ({error})", file=sys.stderr)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -219,12 +220,17 @@ def _asked(
 ) -> tuple[int, int] | None:
     """Ask again while a partition gets a leader, as after its broker stood still for seconds."""
     deadline = time.monotonic() + MOVED_S
+    try:
+        return consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].code() not in MOVING:
+            raise
     while True:
-        try:
-            return consumer.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in MOVING or time.monotonic() > deadline:
-                raise
         time.sleep(MOVING_S)
         # A client holds on to what it took for unknown; another asks for itself.
-        consumer = Consumer(asking)
+        with closing(Consumer(asking)) as another:
+            try:
+                return another.get_watermark_offsets(place, timeout=WATERMARK_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                    raise
