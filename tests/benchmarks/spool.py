@@ -16,6 +16,7 @@ from services.simulator.messages import Message
 
 LANES = 16
 LENGTH_BYTES = 4
+PANEL = {"system": "http://loinc.org", "code": "85353-1"}
 
 
 class Body(msgspec.Struct):
@@ -26,20 +27,27 @@ class Body(msgspec.Struct):
     type: str = "collection"
 
 
-def merged(messages: Iterable[Message], size: int) -> Iterator[Message]:
-    """Put so many messages of different patients into one; those of a patient stay in order."""
+def merged(messages: Iterable[Message], size: int, *, panels: bool = False) -> Iterator[Message]:
+    """Put so many messages of different patients into one; those of a patient stay in order.
+
+    Args:
+        messages: of the ward, a round of one patient each.
+        size: how many go together.
+        panels: whether the vital signs of a round are components of one Observation.
+    """
     lanes: dict[int, list[Message]] = {lane: [] for lane in range(LANES)}
     for message in messages:
         waiting = lanes[crc32(message.lane.encode()) % LANES]
         waiting.append(message)
         if len(waiting) == size:
-            yield _one(waiting, crc32(message.lane.encode()) % LANES)
+            yield _one(waiting, crc32(message.lane.encode()) % LANES, panels=panels)
             waiting.clear()
 
 
-def _one(messages: list[Message], lane: int) -> Message:
+def _one(messages: list[Message], lane: int, *, panels: bool) -> Message:
     bodies = [msgspec.json.decode(message.body, type=Body) for message in messages]
-    entries = [entry for body in bodies for entry in body.entry]
+    rounds = [_in_a_panel(body.entry) if panels else body.entry for body in bodies]
+    entries = [entry for entries in rounds for entry in entries]
     return Message(
         source=messages[-1].source,
         time=messages[-1].time,
@@ -48,6 +56,27 @@ def _one(messages: list[Message], lane: int) -> Message:
         entries=len(entries),
         observations=sum(message.observations for message in messages),
     )
+
+
+def _in_a_panel(entries: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    """Make one Observation of the vital signs of a round, as bedside monitors send them."""
+    found = [msgspec.json.decode(entry)["resource"] for entry in entries]
+    signs = [resource for resource in found if _is_a_sign(resource)]
+    if len(signs) < len(found) or len(signs) < 2:
+        return entries
+    parts = [
+        {"code": part["code"], "valueQuantity": part["valueQuantity"]}
+        for resource in signs
+        for part in resource.get("component", [resource])
+    ]
+    whole = {name: part for name, part in signs[0].items() if name != "valueQuantity"}
+    panel = whole | {"code": {"coding": [PANEL]}, "component": parts}
+    return [msgspec.Raw(msgspec.json.encode({"resource": panel}))]
+
+
+def _is_a_sign(resource: dict[str, Any]) -> bool:
+    categories = resource.get("category", [{"coding": [{}]}])
+    return bool(categories[0]["coding"][0].get("code") == "vital-signs")
 
 
 class Spool(msgspec.Struct, frozen=True):

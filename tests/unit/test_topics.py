@@ -64,6 +64,18 @@ def test_a_topic_may_state_its_own_number_of_partitions() -> None:
     assert change.partitions == 1
 
 
+def test_a_keyed_topic_that_states_its_number_may_hold_more_and_no_other_may() -> None:
+    stated = msgspec.structs.replace(TOPIC, partitions=1, partitioned_by="key")
+    for topic, held, refused in (
+        (stated, 4, False),
+        (msgspec.structs.replace(stated, partitions=8), 4, True),
+        (msgspec.structs.replace(stated, partitioned_by="none"), 4, True),
+        (msgspec.structs.replace(stated, partitions=None), 8, True),
+    ):
+        found = plan([topic], {"beats.v1": Held(held, SETTINGS)}, partitions=4)
+        assert (bool(found.refused), found.changes) == (refused, [])
+
+
 def test_an_unknown_word_in_a_topic_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "topics").mkdir()
     text = msgspec.yaml.encode({**msgspec.to_builtins(TOPIC), "retention": 1})

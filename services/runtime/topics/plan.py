@@ -54,12 +54,21 @@ def plan(topics: Sequence[Topic], existing: Mapping[str, Existing], *, partition
     """
     changes, refused = [], []
     for topic in topics:
-        wanted, held = topic.partitions or partitions, existing.get(topic.topic)
+        held = existing.get(topic.topic)
+        wanted = _wanted(topic, held, partitions)
         if held is not None and held.partitions != wanted:
             refused.append(_more_or_fewer(topic.topic, held.partitions, wanted=wanted))
         elif (change := _change(topic, held, wanted)) is not None:
             changes.append(change)
     return Plan(changes=changes, refused=refused)
+
+
+def _wanted(topic: Topic, held: Existing | None, partitions: int) -> int:
+    """Say how many partitions a topic shall have: as many as it has where more do no harm."""
+    wanted = topic.partitions or partitions
+    # Such a topic is read together with no other, and its keys are not those of patients.
+    may_have_more = topic.partitions is not None and topic.partitioned_by == "key"
+    return max(wanted, held.partitions) if held is not None and may_have_more else wanted
 
 
 def _more_or_fewer(topic: str, held: int, *, wanted: int) -> Refused:
