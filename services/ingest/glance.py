@@ -1,120 +1,65 @@
-"""A plain Observation of one value, alone in its message, becomes its event in one look.
+"""What the entries of a message say becomes its events; most are plain, and read in one look.
 
-Nearly all that monitors send is so. What is written is what `normalise` would read, `assemble`
-name and `wire` write, byte for byte; whatever is unusual in any way is left to them, and nothing
-is refused here. What a ward says again and again is remembered as the bytes that it leads to.
+Nearly all that monitors and laboratories send is so. What is written is what `normalise` would
+read, `assemble` group and name and `wire` write, byte for byte. An entry that is unusual in any
+way is left to them, and nothing is refused here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from services.core.events import Kind
-from services.core.pseudonyms import (
-    device_name,
-    encounter_pseudonym,
-    patient_pseudonym,
-    reading_ids,
-)
+from services.core.events import Fate, Kind, ReceiptEntry, Vitals
 from services.core.terminology.book import Terminology
+from services.ingest.gathered import Written, head
+from services.ingest.habits import Kept, Language, Source
 from services.ingest.normalise import moments
-from services.ingest.normalise.findings import Message
-from services.ingest.normalise.forms import Plain, alone
-from services.ingest.normalise.links import check_id, patient_and_encounter
+from services.ingest.normalise.assemble import Assembler
+from services.ingest.normalise.findings import Finding, Message, OutOfScope
+from services.ingest.normalise.forms import Plain, alone, several
+from services.ingest.normalise.links import check_id
+from services.ingest.normalise.message import CLOCK_SKEW, Reader, Refused
 from services.ingest.normalise.observation import is_skewed, version_of
-from services.ingest.normalise.plain import LONGEST, Rule, rule_of
-from services.ingest.wire import Wire, arrival, moment
-from services.runtime.avro import NONE, blob, number, text, texts
+from services.ingest.round import Detail, Round
+from services.ingest.wire import Wire, moment
 
-_REMEMBERED: Final = 8192
-_pack: Final = Struct("<BHBBBdBHB8sBq").pack
-"""The columns of one reading, each with its length before it."""
+_MOSTLY_ONE: Final = 8192
+"""Bytes of which few Bundles have less, and few resources more."""
+_OBSERVATION: Final = Kind.OBSERVATION
+_END: Final = b"\x00"
+_ONE: Final = b"\x02"
+"""The length of a list of one word."""
 _ENTRY: Final = 0
 """The number of the only entry."""
+_pack: Final = Struct("<BHBBBdBHB8sBq").pack
+"""The columns of one reading, each with its length before it."""
+_ALONE: Final = {
+    skewed: [ReceiptEntry(index=_ENTRY, fate=Fate.VITALS, detail=CLOCK_SKEW if skewed else "")]
+    for skewed in (False, True)
+}
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Kept(dict[K, V]):
-    """What was made of short keys; all of it is forgotten rather than too much kept."""
-
-    def __init__(self, make: Callable[[K], V]) -> None:
-        """Begin with nothing; `make` gives what belongs to a key."""
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: K) -> V:
-        """Make what is not known yet."""
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        return self.setdefault(key, self._make(key))
+Placed = tuple[int, tuple[str, bytes], Vitals | Written]
+"""An event, the number of its first entry, and id and pseudonym of the patient."""
 
 
-class Whose(msgspec.Struct, frozen=True, gc=False):
-    """A patient in an encounter, and how every event of theirs begins."""
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one record said: its events, what became of its entries, and what was refused."""
 
-    identifier: str
-    pseudonym: bytes
-    begin: bytes
-
-
-class Meant(msgspec.Struct, frozen=True, gc=False):
-    """What numbers mean that come with a code and a unit, and how their events name both."""
-
-    rule: Rule
-    named: bytes
-
-
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """An event as vitals.v1 takes it."""
-
-    whose: Whose
-    event: bytes
-    message: Sequence[bytes]
-    """Name, source, place and times of the message, as a receipt takes them."""
-    skewed: bool
-
-
-class Source:
-    """What one source says again and again, as the bytes that it leads to."""
-
-    def __init__(self, name: str, key: bytes, begin: bytes, terminology: str) -> None:
-        """Begin with nothing.
-
-        Args:
-            name: of the source.
-            key: of pseudonyms, 32 bytes.
-            begin: with what every event begins.
-            terminology: version of the tables.
-        """
-        self._name, self._key = name, key
-        self.text = text(name)
-        self._begin, self._end = begin + self.text, NONE + NONE + text(terminology)
-        self.reading_id = reading_ids(key, name)
-        self.whose = Kept(self._whose)
-        """By the references to a patient and an encounter, the latter perhaps empty."""
-        self.ends = Kept(self._ends)
-        """How events end, by the reference to a device, perhaps empty."""
-
-    def _whose(self, about: tuple[str, str]) -> Whose:
-        found = patient_and_encounter(*about)
-        if found is None:
-            raise ValueError("no patient")
-        patient, stay = found
-        pseudonym = patient_pseudonym(self._key, self._name, patient)
-        where = encounter_pseudonym(self._key, self._name, stay) if stay else b""
-        return Whose(patient, pseudonym, self._begin + blob(pseudonym) + blob(where))
-
-    def _ends(self, device: str) -> bytes:
-        name = device_name(self._key, self._name, device) if device else ""
-        return texts([name]) + self._end
+    entries: list[ReceiptEntry]
+    refused: Sequence[Refused] = ()
+    events: Sequence[Vitals | Written] = ()
+    """Each where its first entry stands."""
+    subjects: Mapping[str, bytes] = {}
+    """Id and pseudonym of each patient that the events are about."""
+    head: Sequence[bytes] = ()
+    """Name, source, place and times of the message as a receipt takes them, if written already."""
 
 
 class Glance:
-    """Reads messages of which each is one plain Observation."""
+    """Reads messages of FHIR."""
 
     def __init__(self, terminology: Terminology, key: bytes, wire: Wire) -> None:
         """Begin with nothing remembered.
@@ -125,62 +70,99 @@ class Glance:
             wire: knows how events begin.
         """
         self._terminology, self._key = terminology, key
-        self._begin = wire.begin(Kind.OBSERVATION)
-        self._buffer = bytearray()
-        self._sources, self._meant = Kept(self._source), Kept(self._means)
+        self._begin, self._buffer = wire.begin(_OBSERVATION), bytearray()
+        self._sources, self._language = Kept(self._source), Language(terminology)
 
-    def look(self, message: Message) -> Seen | None:
-        """Give the event of a message; None where somebody must look closer."""
+    def read(self, message: Message) -> Result:
+        """Say what a message says.
+
+        Raises:
+            Refusal: the whole of it cannot be used.
+        """
+        body, buffer = message.body, self._buffer
+        seen = alone(body, buffer) if len(body) < _MOSTLY_ONE else None
+        found = self._alone(message, seen) if seen else None
+        if found:
+            return found
+        entries = [seen] if seen else several(body, buffer)
+        return self._among(message, Reader(message, self._terminology, entries))
+
+    def _alone(self, message: Message, seen: Plain) -> Result | None:
+        """Read an Observation of one value as `_among` would, at half of it; None if unusual."""
         try:
-            seen = alone(message.body, self._buffer)
-            return self._event(message, seen) if seen else None
+            own = seen.valueQuantity
+            if own is None or seen.component:
+                return None
+            known = self._language.meant
+            meant = known[bytes(seen.code), bytes(seen.category), own.system, own.code]
+            if isinstance(meant, OutOfScope):
+                return None
+            usual = meant.low < own.value < meant.high
+            value, flags = (own.value, 0) if usual else meant.value(own.value)
+            source, at = self._sources[message.source], moments.instant(seen.effectiveDateTime)
+            if at > message.received_at + moments.FUTURE_US:
+                return None
+            name = source.reading_id(check_id(seen.id, "id"))
+            stay = seen.encounter.reference if seen.encounter else ""
+            whose = source.whose[seen.subject.reference, stay]
+            device = source.device[seen.device.reference if seen.device else ""]
+            skewed = is_skewed(seen.issued, at, meant.variable, message.received_at)
         except Exception:  # noqa: BLE001 - the careful look says what it is
             return None
+        named, _, place, came = written = head(message, source)
+        version = version_of(seen.meta)
+        columns = _pack(4, _ENTRY, 2, meant.variable, 16, value, 4, flags, 16, name, 16, version)
+        begin, when, end = whose.begin, moment(at), source.end
+        parts = begin, when, came, named, place, columns, meant.listed, _ONE, device, _END, end
+        return Result(
+            entries=_ALONE[skewed],
+            events=[(whose.pseudonym, b"".join(parts))],
+            subjects={whose.identifier: whose.pseudonym},
+            head=written,
+        )
 
-    def _event(self, message: Message, seen: Plain) -> Seen | None:
-        own, source, received_at = (
-            seen.valueQuantity,
-            self._sources[message.source],
-            message.received_at,
+    def _among(self, message: Message, reader: Reader) -> Result:
+        """Read each entry in one look, or else with care."""
+        source = self._sources[message.source]
+        round_ = Round(message, source, self._language)
+        details = round_.read(reader)
+        events: list[Placed] = [*round_.gathered.written()]
+        if round_.others:
+            events = sorted([*events, *self._assembled(message, round_.others)], key=_place)
+        return Result(
+            entries=_entries(tuple(details)),
+            refused=reader.refused,
+            events=[event for _, _, event in events],
+            subjects=dict([whose for _, whose, _ in events]),
+            head=round_.gathered.head,
         )
-        if own is None or seen.component:
-            return None
-        meant = self._meant[bytes(seen.code), bytes(seen.category), own.system, own.code]
-        rule, at = meant.rule, moments.instant(seen.effectiveDateTime)
-        value, identifier = rule.value(own.value), check_id(seen.id, "id")
-        if value is None or at > received_at + moments.FUTURE_US:
-            return None
-        where = seen.encounter.reference if seen.encounter else ""
-        whose = source.whose[seen.subject.reference, where]
-        columns = _pack(
-            4,
-            _ENTRY,
-            2,
-            rule.variable,
-            16,
-            value,
-            4,
-            rule.flags,
-            16,
-            source.reading_id(identifier),
-            16,
-            version_of(seen.meta),
-        )
-        name, came = blob(message.ingest_id.encode()), arrival(received_at, message.accepted_at)
-        place = number(message.partition) + number(message.offset)
-        end = source.ends[seen.device.reference if seen.device else ""]
-        event = b"".join((whose.begin, moment(at), came, name, place, columns, meant.named, end))
-        skewed = is_skewed(seen.issued, at, rule.variable, received_at)
-        return Seen(whose, event, (name, source.text, place, came), skewed)
+
+    def _assembled(
+        self, message: Message, found: Sequence[tuple[int, Finding]]
+    ) -> Iterable[Placed]:
+        """Make the events of what is no measurement."""
+        assembler = Assembler(message, self._key, self._terminology.version)
+        events = assembler.events(found)
+        names = {pseudonym: identifier for identifier, pseudonym in assembler.subjects.items()}
+        for event in events:
+            first = int.from_bytes(event.entries[:2], "little")
+            yield first, (names[event.pseudonym], event.pseudonym), event
 
     def _source(self, name: str) -> Source:
         return Source(name, self._key, self._begin, self._terminology.version)
 
-    def _means(self, told: tuple[bytes, bytes, str | None, str]) -> Meant:
-        code, category, _, _ = told
-        if len(code) + len(category) > LONGEST:
-            raise ValueError("too long to be remembered")
-        rule = rule_of(self._terminology, *told)
-        if not isinstance(rule, Rule):
-            raise ValueError("not usual")  # noqa: TRY004 - nobody gave a wrong type
-        return Meant(rule, texts([rule.code]) + texts([rule.unit]))
+
+def _place(event: Placed) -> int:
+    return event[0]
+
+
+@lru_cache(64)  # most Bundles of a size are told the same
+def _entries(details: tuple[Detail, ...]) -> list[ReceiptEntry]:
+    """Give the entries of a receipt."""
+    return [_entry(index, detail) for index, detail in enumerate(details)]
+
+
+@lru_cache(8192)
+def _entry(index: int, detail: Detail) -> ReceiptEntry:
+    fate, told = (Fate.VITALS, detail) if isinstance(detail, str) else detail
+    return ReceiptEntry(index=index, fate=fate, detail=told)

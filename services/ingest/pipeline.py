@@ -27,11 +27,11 @@ from services.core.events import (
 from services.core.notices import PATIENT_MERGE
 from services.core.notices import TICK as TIME
 from services.core.terminology.book import Terminology
-from services.ingest.glance import Glance, Seen
+from services.ingest.glance import Glance, Result
 from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
 from services.ingest.normalise.findings import Message
-from services.ingest.normalise.message import CLOCK_SKEW, WHOLE, Reader, Refused, read_tick
+from services.ingest.normalise.message import WHOLE, Refused, read_tick
 from services.ingest.normalise.strict import MAX_BYTES
 from services.ingest.standing import Sources
 from services.ingest.wire import Wire
@@ -50,20 +50,8 @@ COVERAGE: Final = "coverage"
 NOTICES: Final = "notices.v1"
 _REMEMBERED: Final = 8192
 _OBSERVATION: Final = Kind.OBSERVATION
-_TAKEN: Final = [ReceiptEntry(index=0, fate=Fate.VITALS)]
-_SKEWED: Final = [ReceiptEntry(index=0, fate=Fate.VITALS, detail=CLOCK_SKEW)]
 
 OnReceipts = Callable[[Sequence[Receipt]], None]
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What one record said: its events, what became of its entries, and what was refused."""
-
-    entries: Sequence[ReceiptEntry]
-    refused: Sequence[Refused] = ()
-    events: Sequence[Vitals] = ()
-    subjects: Sequence[tuple[str, bytes]] = ()
-    """Id and pseudonym of each patient that the events are about."""
 
 
 class Ingest:
@@ -143,54 +131,33 @@ class Ingest:
         return [signal_output(self._codec, step, by="ingest") for step in steps]
 
     def _handle(self, record: Record) -> tuple[list[Output], Receipt]:
-        at = {"partition": record.partition, "offset": record.offset}
+        partition, offset = record.partition, record.offset
         message: Message | None = None
         try:
-            media_type, message = message_of(record.headers, record.value, **at)
-            seen = self._glance.look(message) if media_type in FHIR else None
-            if seen:
-                return self._seen(record, message, seen)
-            return self._outputs(record, message, self._read(media_type, message))
+            media_type, message = message_of(
+                record.headers, record.value, partition=partition, offset=offset
+            )
+            result = self._read(media_type, message)
+            return self._outputs(record, message, result)
         except Refusal as refusal:
             reason, place = refusal.reason, refusal.place
         except Stop:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one record provokes, the next goes on
             reason, place = Reason.UNEXPECTED, type(error).__name__
-        message = message or unnamed(record.value, record.timestamp_ms, **at)
+        message = message or unnamed(
+            record.value, record.timestamp_ms, partition=partition, offset=offset
+        )
         return self._outputs(record, message, _dead(message, reason, place))
 
-    def _seen(self, record: Record, message: Message, seen: Seen) -> tuple[list[Output], Receipt]:
-        """Give what `_outputs` would of an event that was seen at a glance."""
-        whose, epoch = seen.whose, self._vault.epoch_at(message.accepted_at)
-        digest = hashlib.sha256(message.body).digest()
-        receipt = _receipt(record, message, digest, _SKEWED if seen.skewed else _TAKEN)
-        written = self._wire.receipt_of(seen.message, receipt)
-        return [
-            Output(VITALS, whose.pseudonym, seen.event, self._partition(whose.pseudonym)),
-            self._identity(message.source, whose.identifier, whose.pseudonym, epoch),
-            Output(RECEIPTS, message.ingest_id.encode(), written),
-        ], receipt
-
     def _read(self, media_type: str, message: Message) -> Result:
-        assembler = Assembler(message, self._key, self._terminology.version)
-        if media_type == TICK:
-            event = assembler.tick(read_tick(message))
-            return Result(entries=[ReceiptEntry(index=0, fate=Fate.TICK)], events=[event])
-        if media_type not in FHIR:
+        if media_type in FHIR:
+            return self._glance.read(message)
+        if media_type != TICK:
             raise Refusal(Reason.HEADER, "content-type")
-        reader = Reader(message, self._terminology)
-        entries = reader.entries()
-        findings = [(i, entry.finding) for i, entry in enumerate(entries) if entry.finding]
-        return Result(
-            entries=[
-                ReceiptEntry(index=i, fate=entry.fate, detail=entry.detail)
-                for i, entry in enumerate(entries)
-            ],
-            refused=reader.refused,
-            events=assembler.events(findings),
-            subjects=list(assembler.subjects.items()),
-        )
+        assembler = Assembler(message, self._key, self._terminology.version)
+        event = assembler.tick(read_tick(message))
+        return Result(entries=[ReceiptEntry(index=0, fate=Fate.TICK)], events=[event])
 
     def _outputs(
         self, record: Record, message: Message, result: Result
@@ -198,30 +165,28 @@ class Ingest:
         """Encode a result, in an order that does not depend on anything else."""
         outputs: list[Output] = []
         for event in result.events:
-            outputs += self._event(event)
+            if isinstance(event, Vitals):
+                outputs += self._event(event)
+            else:  # nearly all
+                outputs.append(Output(VITALS, event[0], event[1], self._partition(event[0])))
         if result.subjects:
             epoch = self._vault.epoch_at(message.accepted_at)
-            for subject, pseudonym in result.subjects:
+            for subject, pseudonym in result.subjects.items():
                 outputs.append(self._identity(message.source, subject, pseudonym, epoch))
         digest = hashlib.sha256(message.body).digest()
         for refused in result.refused:
             whole = refused.payload is message.body
             part = digest if whole else hashlib.sha256(refused.payload).digest()
             outputs.append(self._dead_letter(record, message, refused, part))
-        receipt = _receipt(record, message, digest, list(result.entries))
-        outputs.append(Output(RECEIPTS, message.ingest_id.encode(), self._wire.receipt(receipt)))
-        merges = sum(refused.reason is Reason.PATIENT_MERGE for refused in result.refused)
-        if merges:
-            seen = Notice(
-                kind=PATIENT_MERGE, source=message.source, at=message.received_at, count=merges
-            )
-            outputs.append(self._notice(seen))
+        receipt = _receipt(record, message, digest, result.entries)
+        written = self._wire.receipt(receipt, result.head)
+        outputs.append(Output(RECEIPTS, message.ingest_id.encode(), written))
+        if result.refused:
+            outputs += self._merges(message, result.refused)
         return outputs, receipt
 
     def _event(self, event: Vitals) -> list[Output]:
         value = self._wire.vitals(event)
-        if event.kind is _OBSERVATION:  # nearly all
-            return [Output(VITALS, event.pseudonym, value, self._partition(event.pseudonym))]
         if event.kind is Kind.TICK:
             key = event.source.encode()
             told = Notice(kind=TIME, source=event.source, at=event.measured_at)
@@ -232,6 +197,13 @@ class Ingest:
         if event.kind in (Kind.PATIENT, Kind.ENCOUNTER):
             written.append(self._view(event, partition))
         return written
+
+    def _merges(self, message: Message, refused: Sequence[Refused]) -> list[Output]:
+        """Tell of merges of patients, if any were refused."""
+        count = sum(each.reason is Reason.PATIENT_MERGE for each in refused)
+        at, source = message.received_at, message.source
+        told = Notice(kind=PATIENT_MERGE, source=source, at=at, count=count)
+        return [self._notice(told)] if count else []
 
     def _notice(self, notice: Notice) -> Output:
         """Write a notice where all of its source meet."""

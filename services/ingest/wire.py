@@ -3,9 +3,8 @@
 The bytes are those of `runtime.codec` for the same event; every other event is left to it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
-from struct import Struct
 from typing import Final
 
 from services.core.events import Fate, Kind, Receipt, ReceiptEntry, Vitals
@@ -14,9 +13,6 @@ from services.runtime.codec import Codec
 
 _REMEMBERED: Final = 8192
 _END: Final = b"\x00"
-_ONE_READING: Final = [2, 1, 8, 2, 8, 8]
-"""Bytes of the columns of an event with one reading, as most have."""
-_pack1: Final = Struct("<B2sB1sB8sB2sB8sB8s").pack
 _KINDS: Final = {kind: bytes([2 * place]) for place, kind in enumerate(Kind)}
 _FATES: Final = {fate: bytes([2 * place]) for place, fate in enumerate(Fate)}
 _WRITTEN: Final = frozenset({Kind.OBSERVATION, Kind.RETRACTION})
@@ -38,6 +34,8 @@ class Wire:
         """Encode an event by today's schema."""
         if event.kind not in _WRITTEN or event.demographics or event.stay:
             return self._codec.encode(event)
+        readings = event.entries, event.variables, event.values, event.flags, event.ids
+        columns = *readings, event.versions
         return b"".join(
             (
                 self._vitals,
@@ -50,7 +48,7 @@ class Wire:
                 blob(event.ingest_id.encode()),
                 number(event.raw_partition),
                 number(event.raw_offset),
-                _columns(event),
+                *map(blob, columns),
                 texts(event.codes),
                 texts(event.units),
                 texts(event.devices),
@@ -60,42 +58,27 @@ class Wire:
             )
         )
 
-    def receipt(self, receipt: Receipt) -> bytes:
-        """Encode a receipt by today's schema."""
-        message = (
-            blob(receipt.ingest_id.encode()),
-            text(receipt.source),
-            number(receipt.raw_partition),
-            number(receipt.raw_offset),
-            arrival(receipt.received_at, receipt.accepted_at),
-        )
-        return self.receipt_of(message, receipt)
-
-    def receipt_of(self, message: Iterable[bytes], receipt: Receipt) -> bytes:
-        """Encode a receipt of which name, source, place and times are written already."""
+    def receipt(self, receipt: Receipt, head: Sequence[bytes] = ()) -> bytes:
+        """Encode a receipt by today's schema; its head is perhaps written already."""
         fate = number(receipt.length), blob(receipt.sha256), _listed(receipt.entries)
-        return b"".join((self._receipt, *message, *fate))
+        return b"".join((self._receipt, *(head or _head(receipt)), *fate))
+
+
+def _head(receipt: Receipt) -> Sequence[bytes]:
+    """Write name, source, place and times of a message."""
+    return (
+        blob(receipt.ingest_id.encode()),
+        text(receipt.source),
+        number(receipt.raw_partition),
+        number(receipt.raw_offset),
+        arrival(receipt.received_at, receipt.accepted_at),
+    )
 
 
 def arrival(received_at: int, accepted_at: int) -> bytes:
     """Write when a message came, and when it was taken in."""
     received = long(received_at)
     return received + (received if accepted_at == received_at else long(accepted_at))
-
-
-def _columns(event: Vitals) -> bytes:
-    columns = (
-        event.entries,
-        event.variables,
-        event.values,
-        event.flags,
-        event.ids,
-        event.versions,
-    )
-    if [*map(len, columns)] == _ONE_READING:
-        entries, variables, values, flags, ids, versions = columns
-        return _pack1(4, entries, 2, variables, 16, values, 4, flags, 16, ids, 16, versions)
-    return b"".join([blob(column) for column in columns])
 
 
 def _listed(entries: list[ReceiptEntry]) -> bytes:

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from report import line, spread
 from scoring import SIZE, WARM_ROUNDS, Counting
 
-from services.core.events import Fate, Kind, Receipt
+from services.core.events import Fate, Kind, Receipt, Vitals
 from services.ingest.__main__ import counting
 from services.ingest.glance import Glance
 from services.ingest.normalise.assemble import Assembler
@@ -130,15 +130,11 @@ class Written:
 
     def ours(self, messages: Sequence[Message]) -> list[bytes]:
         """From the body to the events, as the service does it."""
-        written = []
+        written: list[bytes] = []
         for message in messages:
-            seen = self._glance.look(message)
-            if seen:
-                written.append(seen.event)
-            else:
-                entries = Reader(message, self._terminology).entries()
-                found = [(i, e.finding) for i, e in enumerate(entries) if e.finding]
-                written += self._events(message, found)
+            for event in self._glance.read(message).events:
+                one = self._wire.vitals(event) if isinstance(event, Vitals) else event[1]
+                written.append(one)
         return written
 
     def theirs(self, messages: Sequence[Message]) -> list[bytes]:

@@ -2,41 +2,31 @@
 
 import itertools
 import random
-from typing import Any
 
 import pytest
 from bad_inputs import ACCEPTED, REFUSED
 from builders import (
-    PSEUDONYM_KEY,
     Resource,
     blood_pressure,
     body,
     bundle,
-    codec,
     encounter,
     message,
     observation,
     patient,
     quantity,
     record,
-    terminology,
 )
-from builders import ingest as ingest_task
+from careful import Both
 from msgspec.structs import replace
 from mutation import mutants
-from typing_extensions import override
 
-from services.core.errors import Refusal
-from services.ingest.glance import Glance, Kept
-from services.ingest.normalise.assemble import Assembler
-from services.ingest.normalise.findings import Message
-from services.ingest.normalise.message import CLOCK_SKEW, Reader
-from services.ingest.wire import Wire
-from services.runtime.ports import Output, Record
+from services.ingest.habits import Kept
+from services.ingest.normalise.forms import alone
+from services.ingest.pipeline import Ingest
 
 DAMAGED = 8_000
 SHARES = 4
-WIRE = Wire(codec())
 FURNISHED: Resource = {
     "meta": {"versionId": "3", "lastUpdated": "2026-01-05T08:00:00Z", "profile": ["urn:vitals"]},
     "issued": "2026-01-05T08:00:01Z",
@@ -73,98 +63,59 @@ NOT_SEEN = (
 )
 
 
-def glance() -> Glance:
-    return Glance(terminology(), PSEUDONYM_KEY, WIRE)
-
-
-def with_care(given: Message) -> Any:
-    """The events of a message and the details told of its entries; None of one that is refused."""
-    reader = Reader(given, terminology())
-    try:
-        entries = reader.entries()
-    except Refusal:
-        return None
-    assembler = Assembler(given, PSEUDONYM_KEY, terminology().version)
-    found = assembler.events([(i, e.finding) for i, e in enumerate(entries) if e.finding])
-    return [WIRE.vitals(event) for event in found], [entry.detail for entry in entries]
-
-
-def agree(eye: Glance, sent: bytes) -> bool:
-    """Whether a body is seen; what is seen is what care reads, or the test has failed."""
+def seen(task: Ingest, sent: Resource | bytes) -> bool:
+    """Whether a message is one plain Observation that is seen at a glance."""
     given = message(sent)
-    seen = eye.look(given)
-    if seen:
-        assert with_care(given) == ([seen.event], [CLOCK_SKEW if seen.skewed else ""])
-    return bool(seen)
+    found = alone(given.body, bytearray())
+    return found is not None and task._glance._alone(given, found) is not None
 
 
 @pytest.mark.parametrize("content", SEEN)
 def test_what_monitors_send_is_seen_at_a_glance(content: Resource) -> None:
-    eye = glance()
-    assert agree(eye, body(content))
-    assert agree(eye, body(content)), "the second time it is remembered"
+    both = Both()
+    assert seen(both.quick, content)
+    assert both.agree_on(content)
+    assert both.agree_on(content), "the second time it is remembered"
 
 
 @pytest.mark.parametrize("content", NOT_SEEN)
 def test_what_is_not_plain_and_usual_is_left_to_a_careful_look(content: Resource) -> None:
-    assert not agree(glance(), body(content))
+    both = Both()
+    assert not seen(both.quick, content)
+    assert both.agree_on(content)
 
 
 def test_no_case_of_the_input_contract_is_seen_otherwise_than_with_care() -> None:
-    eye = glance()
+    both = Both()
     for case in (*REFUSED, *ACCEPTED):
-        agree(eye, body(case.content))
+        assert both.agree_on(case.content)
     for case in REFUSED:
-        assert not agree(eye, body(case.content))
+        assert not seen(both.quick, case.content)
 
 
 @pytest.mark.parametrize("seed", range(SHARES))
 def test_damage_is_never_overlooked(seed: int) -> None:
-    eye, bodies = glance(), [body(content) for content in (*SEEN, *SEEN, *NOT_SEEN)]
+    both, bodies = Both(), [body(content) for content in (*SEEN, *SEEN, *NOT_SEEN)]
     damaged = mutants(bodies, random.Random(seed))  # noqa: S311 - no secret
-    seen = sum(agree(eye, sent) for sent in itertools.islice(damaged, DAMAGED // SHARES))
-    assert seen > DAMAGED // SHARES // 50, "too little of it is seen still"
+    found = 0
+    for sent in itertools.islice(damaged, DAMAGED // SHARES):
+        assert both.agree_on(sent)
+        found += seen(both.quick, sent)
+    assert found > DAMAGED // SHARES // 50, "too little of it is seen still"
 
 
 def test_sources_do_not_share_what_is_remembered() -> None:
-    eye = glance()
-    for source in ("west", "east", "west"):
-        given = message(observation(**FURNISHED), source=source)
-        seen = eye.look(given)
-        assert seen
-        assert with_care(given) == ([seen.event], [""])
+    both, content = Both(), observation(**FURNISHED)
+    for source in (b"west", b"east", b"west"):
+        given = record(content)
+        headers = [(n, source if n == "source" else v) for n, v in given.headers]
+        assert both.agree(replace(given, headers=tuple(headers)))
 
 
-class Blind(Glance):
-    """Sees nothing."""
-
-    @override
-    def look(self, message: Message) -> None:
-        return None
-
-
-def outputs_of(task: Any, records: list[Record]) -> list[Output]:
-    return list(task.handle(records))
-
-
-def test_a_record_leads_to_the_same_outputs_whether_it_is_seen_or_read() -> None:
+def test_records_lead_to_the_same_outputs_whether_they_are_seen_or_read() -> None:
     contents = (*SEEN, *NOT_SEEN, *(case.content for case in REFUSED))
     records = [record(content, offset=n << 11) for n, content in enumerate(contents)]
-    told: list[Any] = [[], []]
-    quick, careful = ingest_task(told[0].extend), ingest_task(told[1].extend)
-    careful._glance = Blind(terminology(), PSEUDONYM_KEY, WIRE)
-    assert outputs_of(quick, records) == outputs_of(careful, records)
-    assert told[0] == told[1]
-    assert sum(quick._glance.look(message(content)) is not None for content in contents)
-
-
-def test_a_name_is_never_that_of_the_message_before() -> None:
-    eye = glance()
-    for number in range(3):
-        given = replace(message(observation()), ingest_id=f"{number:032x}", offset=number << 14)
-        seen = eye.look(given)
-        assert seen
-        assert with_care(given) == ([seen.event], [""])
+    assert Both().agree(*records, *records)
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -3,32 +3,32 @@
 import itertools
 import json
 import random
-from typing import Any
 
 import pytest
 from bad_inputs import ACCEPTED, REFUSED
 from builders import (
+    PSEUDONYM_KEY,
     Resource,
     blood_pressure,
     body,
     bundle,
     concept,
     encounter,
-    message,
     observation,
     patient,
     quantity,
-    terminology,
+    read,
+    record,
 )
+from careful import Both, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from mutation import mutants
 
 from services.core.errors import Refusal
-from services.ingest.normalise.findings import Measured
-from services.ingest.normalise.forms import plain
+from services.core.pseudonyms import encounter_pseudonym
+from services.ingest.normalise.links import are_ids, check_id
 from services.ingest.normalise.message import Reader
-from services.ingest.normalise.plain import read_plain
 
 DAMAGED = 20_000
 SHARES = 4
@@ -73,36 +73,37 @@ NEARLY = (
 )
 
 
-def told(sent: bytes, *, plainly: bool) -> Any:
-    """All that a reading says of a body."""
-    try:
-        reader = Reader(message(sent), terminology())
-        if not plainly:
-            reader._plain = reader._nothing_plain()
-        return reader.entries(), reader.refused
-    except Refusal as refusal:
-        return refusal.reason, refusal.place
+ROUND = (
+    bundle(
+        *(observation(id=f"a-{n}", subject={"reference": f"Patient/{n % 3}"}) for n in range(9))
+    ),
+    bundle(
+        observation(id="a", meta={"versionId": "2"}), observation(id="b"), observation("2089-1")
+    ),
+    bundle(*(observation(id=f"{n}", device={"reference": f"Device/{n % 2}"}) for n in range(5))),
+    bundle(
+        observation(issued="2026-01-05T07:00:00Z"),
+        *PLAIN,
+        observation("2708-6", valueQuantity=quantity(97, "%")),
+    ),
+    bundle(blood_pressure(120, 80), observation(valueQuantity=quantity(190, "/min"))),
+    bundle(*(observation(id=f"{n}") for n in range(200))),
+    bundle(observation("2089-1"), observation("2089-1")),
+    bundle(),
+)
 
 
-def agree(sent: bytes) -> bool:
-    return repr(told(sent, plainly=True)) == repr(told(sent, plainly=False))
+def agree(sent: Resource | bytes) -> bool:
+    return Both().agree_on(sent)
 
 
-@pytest.mark.parametrize("content", PLAIN)
-def test_what_monitors_send_is_read_in_one_look(content: Resource) -> None:
-    sent = message(content)
-    found = plain(sent.body)
-    assert found is not None
-    (seen,) = found
-    assert seen is not None
-    assert isinstance(read_plain(seen, terminology(), sent.received_at), Measured)
-    assert agree(sent.body)
-
-
-def test_a_bundle_of_what_monitors_send_is_read_in_one_look() -> None:
-    for content in BUNDLES:
-        assert len(plain(body(content)) or ()) == len(content["entry"])
-        assert agree(body(content))
+@pytest.mark.parametrize("content", [*PLAIN, *BUNDLES, *ROUND])
+def test_what_monitors_send_is_read_in_one_look(
+    content: Resource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careful = Both().careful.handle([record(content)])
+    monkeypatch.setattr(Reader, "entry", None)  # nobody looks closer
+    assert Both().quick.handle([record(content)]) == careful
 
 
 def test_observations_among_people_and_stays_are_read_in_one_look() -> None:
@@ -116,6 +117,19 @@ def test_observations_among_people_and_stays_are_read_in_one_look() -> None:
         assert agree(body(content))
 
 
+@pytest.mark.parametrize("ratio", [(120, 80), (80, 120)])
+def test_readings_of_one_event_are_joined_however_each_was_read(ratio: tuple[int, int]) -> None:
+    high, low = (
+        observation(code, id=code, valueQuantity=quantity(value, "mm[Hg]"))
+        for code, value in zip(("8480-6", "8462-4"), ratio, strict=True)
+    )
+    odd = [observation(id="o", status=status) for status in ("preliminary", "entered-in-error")]
+    nameless = observation(id=None)
+    for entries in itertools.permutations((high, low, *odd, nameless)):
+        assert agree(bundle(*entries))
+        assert agree(bundle(patient(), *entries, encounter()))
+
+
 @pytest.mark.parametrize("content", NEARLY)
 def test_what_is_not_plain_is_read_as_carefully_among_people_and_stays(content: Resource) -> None:
     sent = bundle(patient(), content, *PLAIN[:2])
@@ -127,9 +141,9 @@ def test_what_is_not_plain_is_read_as_carefully_among_people_and_stays(content: 
 def test_a_stay_of_the_same_bundle_is_found_by_its_full_url() -> None:
     sent = bundle(observation(encounter={"reference": "urn:uuid:1"}))
     sent["entry"].append(STAY)
-    read = told(body(sent), plainly=True)
-    assert read[0][0].finding.encounter == STAY["resource"]["id"]
-    assert agree(body(sent))
+    assert agree(sent)
+    (event, _), _, _ = read(sent)
+    assert event.encounter == encounter_pseudonym(PSEUDONYM_KEY, "west", STAY["resource"]["id"])
 
 
 @pytest.mark.parametrize("content", [case.content for case in (*REFUSED, *ACCEPTED)] + [*NEARLY])
@@ -177,3 +191,15 @@ def test_a_code_that_is_remembered_is_no_excuse_for_what_stands_beside_it() -> N
             assert agree(
                 body(bundle(observation(), {"in": 1}, observation())).replace(b'{"in": 1}', odd)
             )
+
+
+@given(st.lists(st.text(",./-aZ9é\n", max_size=3) | st.sampled_from(["a" * 64, "a" * 65])))
+def test_ids_are_checked_together_as_one_by_one(texts: list[str]) -> None:
+    assert are_ids(texts) == all(is_id(text) for text in texts)
+
+
+def is_id(text: str) -> bool:
+    try:
+        return check_id(text, "id") == text
+    except Refusal:
+        return False

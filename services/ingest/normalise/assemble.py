@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from struct import Struct, pack
+from struct import pack
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -29,10 +29,6 @@ from services.ingest.normalise.findings import (
 
 _SYSTOLIC: Final = VARIABLE_INDEX["SBP"]
 _DIASTOLIC: Final = VARIABLE_INDEX["DBP"]
-_pack_entry: Final = Struct("<H").pack
-_pack_version: Final = Struct("<q").pack
-_pack_value: Final = Struct("<d").pack
-_BYTES: Final = [bytes([n]) for n in range(256)]
 
 Numbered = tuple[int, Measured]
 
@@ -69,9 +65,6 @@ class Assembler:
 
     def events(self, findings: Iterable[tuple[int, Finding]]) -> list[Vitals]:
         """Make the events of numbered findings, each where its first entry stands."""
-        findings = list(findings)
-        if len(findings) == 1:
-            return [self._event(findings, {})]  # most messages are so
         groups: dict[Any, list[tuple[int, Any]]] = {}
         notes: dict[str, list[int]] = {}
         for index, found in findings:
@@ -112,9 +105,7 @@ class Assembler:
         return replace(moved.stay, unit=place_name(self._key, self._source, moved.place))
 
     def _measured(self, group: Sequence[Numbered]) -> Vitals:
-        index, first = group[0]
-        if len(group) == 1 and len(first.readings) == 1:
-            return self._alone(index, first, first.readings[0])
+        _, first = group[0]
         rows = [(index, found, reading) for index, found in group for reading in found.readings]
         readings = [reading for _, _, reading in rows]
         devices = {device: self._device(device) for device in {found.device for _, found in group}}
@@ -135,32 +126,6 @@ class Assembler:
             units=[reading.unit for reading in readings],
             devices=[devices[found.device] for _, found, _ in rows],
             **self._common,
-        )
-
-    def _alone(self, index: int, found: Measured, reading: Reading) -> Vitals:
-        """Make the event of an Observation with one value, as `_measured` would, at half of it."""
-        message, device = self._message, found.device
-        return Vitals(
-            kind=found.kind,
-            source=message.source,
-            pseudonym=self._patient(found.patient),
-            encounter=self._encounter(found.encounter),
-            measured_at=found.measured_at,
-            received_at=message.received_at,
-            accepted_at=message.accepted_at,
-            ingest_id=message.ingest_id,
-            raw_partition=message.partition,
-            raw_offset=message.offset,
-            entries=_pack_entry(index),
-            variables=_BYTES[reading.variable],
-            values=_pack_value(reading.value),
-            flags=_pack_entry(reading.flags | Flag.NO_ID if found.without_id else reading.flags),
-            ids=reading_id(self._key, message.source, found.identifier),
-            versions=_pack_version(found.version),
-            codes=[reading.code],
-            units=[reading.unit],
-            devices=[device_name(self._key, message.source, device) if device else ""],
-            terminology=self._terminology,
         )
 
     def _patient(self, identifier: str) -> bytes:

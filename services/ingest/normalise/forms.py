@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from services.ingest.normalise import resources, strict
 from services.ingest.normalise.links import is_relative
@@ -18,8 +19,6 @@ Short = Annotated[str, msgspec.Meta(max_length=100)]
 """References are remembered: nothing that is sent fills the memory."""
 NOTHING: Final = msgspec.Raw()
 T = TypeVar("T")
-_BEGIN: Final = 64
-"""Bytes in which a Bundle mostly says that it is one."""
 
 
 class Coding(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -148,6 +147,14 @@ class Bundle(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True, gc=Fal
     timestamp: str | None = None
 
 
+class Stub(msgspec.Struct, frozen=True, gc=False):
+    """As much of an Observation as another entry may point to."""
+
+    id: str
+    resourceType: str = "Observation"  # noqa: N815 - FHIR's own name
+
+
+_encode: Final = msgspec.json.Encoder().encode
 _observation: Final = msgspec.json.Decoder(Plain).decode
 _bundle: Final = msgspec.json.Decoder(Bundle[Plain]).decode
 _mixed: Final = msgspec.json.Decoder(Bundle[msgspec.Raw]).decode
@@ -156,39 +163,48 @@ _mixed: Final = msgspec.json.Decoder(Bundle[msgspec.Raw]).decode
 def alone(body: bytes, buffer: bytearray) -> Plain | None:
     """Take a plain Observation apart that is all of a message; None where it is anything else.
 
+    Of what is given every element is here; the texts of codes are as they were written.
+
     Args:
         body: the message.
         buffer: to write in; what it held is lost.
     """
-    if len(body) > strict.MAX_BYTES or body.find(b'"Bundle"', 0, _BEGIN) >= 0:
-        return None
-    return strict.faithful(body, _observation, buffer)
+    return strict.faithful(body, _observation, buffer) if len(body) <= strict.MAX_BYTES else None
 
 
-def plain(body: bytes) -> Sequence[Plain | None] | None:
-    """Take a plain Observation, or the plain Observations of a Bundle, apart.
+def several(body: bytes, buffer: bytearray) -> list[Plain | None] | None:
+    """Take the plain Observations of a Bundle apart, as `alone` does one.
 
-    Of what is given every element is here; the texts of codes are as they were written. Whatever
-    else is an entry of the Bundle is None; all is None where the body is neither.
+    Whatever else is an entry of the Bundle is None; all is None where the body is no Bundle.
     """
     if len(body) > strict.MAX_BYTES:
         return None
-    if body.find(b'"Bundle"') >= 0:
-        bundle = strict.faithful(body, _bundle)
-        return [entry.resource for entry in bundle.entry] if bundle else _apart(body)
-    if body.find(b'"effectiveDateTime"') < 0:  # a decoder would find out later
-        return None
-    seen = strict.faithful(body, _observation)
-    return [seen] if seen else None
+    bundle = strict.faithful(body, _bundle, buffer)
+    return [entry.resource for entry in bundle.entry] if bundle else _apart(body, buffer)
 
 
-def _apart(body: bytes) -> list[Plain | None] | None:
+def _apart(body: bytes, buffer: bytearray) -> list[Plain | None] | None:
     """Take a Bundle apart in which people and stays stand among Observations."""
-    bundle = strict.faithful(body, _mixed)
+    bundle = strict.faithful(body, _mixed, buffer)
     if bundle is None:
         return None
-    found = [strict.faithful(bytes(entry.resource), _observation) for entry in bundle.entry]
+    found = [strict.faithful(bytes(e.resource), _observation, buffer) for e in bundle.entry]
     return [seen if seen and _points_out(seen) else None for seen in found]
+
+
+def without(body: bytes, seen: Sequence[Plain | None]) -> bytes:
+    """Write a Bundle again with no more of its plain Observations than type and id.
+
+    Args:
+        body: the Bundle.
+        seen: what `several` gave of it.
+    """
+    bundle = _mixed(body)
+    entries = [
+        replace(entry, resource=msgspec.Raw(_encode(Stub(found.id)))) if found else entry
+        for entry, found in zip(bundle.entry, seen, strict=True)
+    ]
+    return _encode(replace(bundle, entry=entries))
 
 
 def _points_out(seen: Plain) -> bool:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from string import ascii_letters, digits
 from typing import Any, Final
 
 from services.core.errors import Reason, Refusal
 
+_LONGEST_ID: Final = 64
 _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}")
+_OF_IDS: Final = (ascii_letters + digits + ".-").encode()
 _RELATIVE: Final = re.compile(
     r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?"
 )
@@ -25,6 +28,14 @@ def check_id(text: str, place: str) -> str:
     if _ID.fullmatch(text) and text not in _DOTS:
         return text
     raise Refusal(Reason.FHIR_ID if text.isprintable() else Reason.BAD_CHAR, place)
+
+
+def are_ids(texts: Sequence[str]) -> bool:
+    """Whether each of some texts is an id, as `check_id` would say of one."""
+    others = ",".join(texts).encode().translate(None, _OF_IDS)
+    longest = max(map(len, texts), default=0)
+    all_known = others == b"," * (len(texts) - 1)
+    return all_known and all(texts) and longest <= _LONGEST_ID and _DOTS.isdisjoint(texts)
 
 
 class Links:

@@ -12,10 +12,9 @@ from services.core.terminology.book import Terminology
 from services.ingest.normalise import moments, people, strict
 from services.ingest.normalise.document import Document, originals
 from services.ingest.normalise.findings import Finding, Measured, Message, Noted, OutOfScope
-from services.ingest.normalise.forms import Plain, plain
+from services.ingest.normalise.forms import Plain, without
 from services.ingest.normalise.links import Links
 from services.ingest.normalise.observation import Scene, read_observation
-from services.ingest.normalise.plain import read_plain
 
 WHOLE: Final = -1
 """In the place of an entry's number: the whole message."""
@@ -45,15 +44,26 @@ class Entry(msgspec.Struct, frozen=True):
 class Reader:
     """Reads the entries of one message."""
 
-    def __init__(self, message: Message, terminology: Terminology) -> None:
-        """Parse the message.
+    def __init__(
+        self,
+        message: Message,
+        terminology: Terminology,
+        entries: Sequence[Plain | None] | None = None,
+    ) -> None:
+        """Take the message.
+
+        Args:
+            message: as it was received.
+            terminology: codes, units, ranges.
+            entries: what `forms.several` made of its body.
 
         Raises:
             Refusal: the whole of it cannot be used.
         """
         self._message, self._terminology = message, terminology
         self.refused: list[Refused] = []
-        self._plain: Sequence[Plain | None] = plain(message.body) or self._nothing_plain()
+        self.plain: Sequence[Plain | None] = entries or self._nothing_plain()
+        """Of each entry what `forms.several` made of it."""
 
     def _nothing_plain(self) -> Sequence[None]:
         return [None] * len(self._document.resources)
@@ -64,8 +74,21 @@ class Reader:
         return Document(self._message.body)
 
     @cached_property
+    def _others(self) -> Document:
+        """The message with little of its plain Observations: nothing else is in need of them."""
+        if all(self.plain) or not any(self.plain):
+            return self._document
+        try:
+            return Document(without(self._message.body, self.plain))
+        except Refusal:
+            return self._document  # it says where the fault stands in what was received
+
+    def _document_of(self, index: int) -> Document:
+        return self._document if self.plain[index] else self._others
+
+    @cached_property
     def _links(self) -> Links:
-        return Links(self._document.entries)
+        return Links(self._others.entries)
 
     def entries(self) -> list[Entry]:
         """Read every entry, in order; whatever is wrong with one leaves the others alone.
@@ -73,21 +96,16 @@ class Reader:
         Raises:
             Refusal: the whole of it cannot be used.
         """
-        return [self._at_a_glance(i, seen) for i, seen in enumerate(self._plain)]
+        return [self.entry(index) for index in range(len(self.plain))]
 
-    def _at_a_glance(self, index: int, seen: Plain | None) -> Entry:
-        try:
-            finding = seen and read_plain(seen, self._terminology, self._message.received_at)
-        except Exception:  # noqa: BLE001 - the careful look says what it is
-            finding = None
-        if finding:
-            return _told(finding)
-        return (self._alone(index) if seen else None) or self._entry(index)
+    def entry(self, index: int) -> Entry:
+        """Read one entry, with care; raises as `entries`."""
+        return (self._alone(index) if self.plain[index] else None) or self._entry(index)
 
     def _alone(self, index: int) -> Entry | None:
         """Read one plain Observation carefully, and leave the rest of its Bundle unparsed.
 
-        Its references point to no entry of the message (`forms.plain`). None where it would be
+        Its references point to no entry of the message (`forms.several`). None where it would be
         refused: then all of the message is looked at, and says why.
         """
         try:
@@ -104,7 +122,7 @@ class Reader:
         return originals(self._message.body)
 
     def _entry(self, index: int) -> Entry:
-        document = self._document
+        document = self._document_of(index)
         content = document.resources[index]
         try:
             document.check(index)
@@ -115,13 +133,13 @@ class Reader:
             return self._refuse(index, Reason.UNEXPECTED, type(error).__name__)
 
     def _refuse(self, index: int, reason: Reason, place: str) -> Entry:
-        payload = self._document.original(index)
+        payload = self._document_of(index).original(index)
         self.refused.append(Refused(entry=index, reason=reason, place=place, payload=payload))
         return Entry(Fate.DEAD, reason)
 
     def _finding(self, index: int, content: Any) -> Finding:
         """Read one resource by its type."""
-        if content is None and self._document.is_bundle:
+        if content is None and self._others.is_bundle:
             return OutOfScope("no resource")
         kind = content.get("resourceType") if isinstance(content, dict) else None
         match kind:
@@ -145,7 +163,7 @@ class Reader:
         )
 
     def _original(self, index: int) -> Callable[[], bytes]:
-        return lambda: self._document.original(index)
+        return lambda: self._document_of(index).original(index)
 
     def _person(self, content: dict[str, Any]) -> Finding:
         codes, identifier = self._terminology.people, content.get("id")
@@ -180,7 +198,7 @@ class Reader:
     def _of_type(self, kind: str) -> list[dict[str, Any]]:
         return [
             resource
-            for resource in self._document.resources
+            for resource in self._others.resources
             if isinstance(resource, dict) and resource.get("resourceType") == kind
         ]
 

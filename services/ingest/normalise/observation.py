@@ -34,7 +34,8 @@ _VALUES: Final = frozenset(
 _OTHER_VALUES: Final = _VALUES - {"valueQuantity"}
 _FEW, _SHORT = 12, 100
 _TOO_LONG: Final = len(str(1 << 63))
-_VITAL_SIGNS: Final = len(VITALS)
+VITAL_SIGNS: Final = len(VITALS)
+"""Variables before this one are vital signs."""
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ def _measured(
 
 def is_skewed(issued: object, measured_at: int, variable: int, received_at: int) -> bool:
     """Say whether a clock seems wrong: issued before measured, or a vital sign an hour late."""
-    if received_at - measured_at >= LATE_US and variable < _VITAL_SIGNS:
+    if received_at - measured_at >= LATE_US and variable < VITAL_SIGNS:
         return True
     if not isinstance(issued, str):
         return False

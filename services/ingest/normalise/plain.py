@@ -14,11 +14,10 @@ from services.core.events import Flag, Kind
 from services.core.terminology.book import Concept, Terminology
 from services.core.terminology.codes import NOT_OURS, PANEL
 from services.core.terminology.units import Conversion
-from services.ingest.normalise import moments, resources, strict
-from services.ingest.normalise.findings import Measured, OutOfScope, Reading
-from services.ingest.normalise.forms import Plain
-from services.ingest.normalise.links import check_id, patient_and_encounter
-from services.ingest.normalise.observation import is_skewed, meaning, version_of
+from services.core.terminology.variables import Bounds
+from services.ingest.normalise import resources, strict
+from services.ingest.normalise.findings import OutOfScope
+from services.ingest.normalise.observation import meaning
 
 _REMEMBERED: Final = 1024
 LONGEST: Final = 2048
@@ -26,6 +25,7 @@ LONGEST: Final = 2048
 BRACKETS: Final = 20
 """What has no more of them is not too deep anywhere."""
 _OBSERVATION: Final = Kind.OBSERVATION
+_UNUSUAL: Final = int(Flag.UNUSUAL)
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -38,94 +38,25 @@ class Rule(msgspec.Struct, frozen=True):
     """None where numbers do not change."""
     flags: int
     mistaken_upto: float
-    low: float
-    high: float
-    """Values between the two are usual."""
+    usual: Bounds
+    possible: Bounds
 
-    def value(self, number: float) -> float | None:
-        """Give a usual value in the model's unit; None of one that needs a second look."""
+    def value(self, number: float) -> tuple[float, int] | None:
+        """Give a value in the model's unit, and its flags; None of one that needs a second look.
+
+        Zero does: it is asystole, or a number too small for a float64.
+        """
         value = number if self.conversion is None else self.conversion.apply(number)
-        if not self.low < value < self.high or 0 <= number <= self.mistaken_upto:
+        if 0 <= number <= self.mistaken_upto:
             return None
-        return value
-
-    def reading(self, number: float) -> Reading | None:
-        """Give the reading of a usual value; None of one that needs a second look."""
-        value = self.value(number)
-        if value is None:
-            return None
-        return Reading(self.variable, value, self.flags, self.code, self.unit)
-
-
-def read_plain(
-    seen: Plain, terminology: Terminology, received_at: int
-) -> Measured | OutOfScope | None:
-    """Read a plain Observation, or give None where `observation.read_observation` must.
-
-    It stands alone or among its like: its references point to no entry of its message.
-
-    Raises:
-        Exception: any is a None.
-    """
-    check_id(seen.id, "id")
-    readings = _readings(seen, terminology)
-    if not isinstance(readings, list):
-        return readings
-    at = moments.instant(seen.effectiveDateTime)
-    where = seen.encounter.reference if seen.encounter else ""
-    whose = patient_and_encounter(seen.subject.reference, where)
-    if whose is None or at > received_at + moments.FUTURE_US:
-        return None
-    return Measured(
-        kind=_OBSERVATION,
-        patient=whose[0],
-        encounter=whose[1],
-        measured_at=at,
-        identifier=seen.id,
-        without_id=False,
-        version=version_of(seen.meta),
-        device=seen.device.reference if seen.device else "",
-        skewed=is_skewed(seen.issued, at, readings[0].variable, received_at),
-        readings=readings,
-    )
-
-
-def _readings(seen: Plain, terminology: Terminology) -> list[Reading] | OutOfScope | None:
-    """Read its own value, or those of a panel's components; None where one is not usual."""
-    own, code, category = seen.valueQuantity, bytes(seen.code), bytes(seen.category)
-    if len(code) + len(category) > LONGEST:
-        return None
-    if own is None:
-        return _of_panel(seen, code, category, terminology)
-    rule = rule_of(terminology, code, category, own.system, own.code)
-    if rule is None or seen.component:
-        return None
-    if isinstance(rule, OutOfScope):
-        return rule
-    reading = rule.reading(own.value)
-    return [reading] if reading else None
-
-
-def _of_panel(
-    seen: Plain, code: bytes, category: bytes, terminology: Terminology
-) -> list[Reading] | None:
-    if not _is_panel(terminology, code, category):
-        return None
-    found: dict[int, Reading] = {}
-    for part in seen.component:
-        code, quantity = bytes(part.code), part.valueQuantity
-        if len(code) + len(category) > LONGEST:
-            return None
-        rule = rule_of(terminology, code, category, quantity.system, quantity.code)
-        reading = rule.reading(quantity.value) if isinstance(rule, Rule) else None
-        if reading is None or reading.variable in found:
-            return None
-        found[reading.variable] = reading
-    return list(found.values()) or None
+        if self.usual.holds(value):
+            return value, self.flags
+        return (value, self.flags | _UNUSUAL) if self.possible.holds(value) else None
 
 
 @lru_cache(_REMEMBERED)
-def _is_panel(terminology: Terminology, code: bytes, category: bytes) -> bool:
+def is_panel(terminology: Terminology, code: bytes, category: bytes) -> bool:
+    """Say whether code and category are those of a panel, which has no value of its own."""
     try:
         return _meaning(terminology, code, category).variable == PANEL
     except Refusal:
@@ -155,8 +86,8 @@ def rule_of(
         conversion=conversion if conversion.changes else None,
         flags=int(Flag.CONVERTED if conversion.changes else Flag.NONE),
         mistaken_upto=conversion.mistaken_upto,
-        low=variable.usual.low,
-        high=variable.usual.high,
+        usual=variable.usual,
+        possible=variable.possible,
     )
 
 
