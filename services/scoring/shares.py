@@ -18,6 +18,7 @@ from services.scoring.patients.patient import Patient
 from services.scoring.patients.ward import Applied
 
 NONE: Final = -1
+NO_CAUSE: Final = int(Cause.NONE)
 UNREADABLE: Final = Applied(Disposition.ABSTAINED, Cause.UNREADABLE)
 UNREAD: Final = Vitals(
     kind=Kind.TICK,
@@ -134,8 +135,8 @@ class Share:
         due = np.flatnonzero(columns.rows != NONE)
         features = run.features(columns.rows[due])
         found = causes(self.engine.policy.abstain, standing_of(features), self.engine.support)
-        kept = found == Cause.NONE
-        if not kept.all():
+        if found.any():
+            kept = found == NO_CAUSE
             self._abstain(due[~kept], found[~kept])
             due, features = due[kept], features[kept]
         self.inputs = self.engine.select(features)
@@ -158,7 +159,8 @@ class Share:
 
     def _hold_to_thresholds(self, scored: npt.NDArray[np.bool_]) -> None:
         units = [names[-1] for names in self.columns.cohorts]
-        thresholds = np.array([self.engine.policy.threshold_in(unit) for unit in units])
+        of_unit = {unit: self.engine.policy.threshold_in(unit) for unit in set(units)}
+        thresholds = np.array([of_unit[unit] for unit in units])
         self.verdicts.thresholds[scored] = thresholds[self.columns.groups[scored]]
 
     def low(self) -> list[bool]:
