@@ -45,9 +45,9 @@ def warm(codec: Codec) -> None:
     wire, ward = Wire(codec), Ward()
     rows = np.empty((MOST_RAW + 2, len(FEATURES)), np.float32)
     messages = wire.events([codec.encode(event) for event in _events()])
-    applied = [*ward.follow(messages, rows)]
+    did = ward.follow(messages, rows)
     run = Run([*range(len(messages))], messages)
-    run.follow(applied, ward.patients)
+    run.follow(did)
     run.columns()
     patient = ward.patients[NOBODY]
     patient.history.write_features(rows[0], _event(0, Kind.OBSERVATION))
