@@ -211,6 +211,8 @@ class Scoring:
                 continue
             share = owners[number]
             roused.add(name)
+            if name:
+                self._ward.touched(name)
             entry = share.entry(run, seat)
             alerting = self._alerting.get(share.steady) or self._alerting_of(share)
             steps = list(alerting.step(entry))

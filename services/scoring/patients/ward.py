@@ -100,7 +100,8 @@ class Ward:
         self.conflicts: list[int] = []
         self.slots = Slots()
         self.patients: dict[bytes, Patient] = {}
-        self._changed: dict[bytes, None] = {}
+        self._changed: list[bytes] = []
+        self._touched: set[bytes] = set()
         self._did = 0  # of the measurement that `apply` took last
 
     def load(self, pseudonym: bytes, row: bytes | None) -> int:
@@ -112,17 +113,22 @@ class Ward:
         return patient.history.stamp
 
     def changed(self) -> list[bytes]:
-        """Name the patients who changed or were forgotten since the last call."""
-        changed, self._changed = self._changed, {}
-        return list(changed)
+        """Name those who were touched or forgotten since the last call.
+
+        They are in the order in which something first happened to them, be it a measurement.
+        """
+        changed, self._changed = self._changed, []
+        touched, self._touched = self._touched, set()
+        return list(dict.fromkeys(name for name in changed if name in touched))
 
     def touched(self, pseudonym: bytes) -> None:
-        """Note that a patient changed outside `apply`, as by the policy."""
-        self._changed[pseudonym] = None
+        """Note that a patient may have changed outside `apply`, as by the policy."""
+        self._changed.append(pseudonym)
+        self._touched.add(pseudonym)
 
     def apply(self, event: Vitals) -> Applied:
         """Let an event change its patient; a tick concerns nobody in particular: not for here."""
-        self._changed[event.pseudonym] = None
+        self._changed.append(event.pseudonym)
         patient = self.patients.get(event.pseudonym)
         if patient is None:
             history = History(self.slots, event.pseudonym)
@@ -152,7 +158,7 @@ class Ward:
         these = Measurements(told, messages.fields, slots, done)
         while start < len(messages):
             end, taken, why = follow(self.slots.store, self.slots.sheet, these, rows, start, taken)
-            self._changed |= dict.fromkeys(messages.names[start:end])
+            self._changed += messages.names[start:end]
             for place in unnamed:
                 if start <= place < end:
                     stays[place] = self.patients[messages.names[place]].encounter
@@ -224,7 +230,7 @@ class Ward:
         patient = self.patients.pop(pseudonym, None)
         if patient is not None:
             patient.history.end()
-            self._changed[pseudonym] = None
+            self.touched(pseudonym)
 
     def _identify(self, patient: Patient, event: Vitals) -> Applied:
         if event.demographics is None:
