@@ -27,6 +27,9 @@ FORMER: Final = 8
 """So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
 STAMP_BYTES: Final = 8
+FEW_BYTES: Final = 512
+"""All but the readings of a patient."""
+_ENCODER: Final = msgspec.msgpack.Encoder()
 Known = TypeVar("Known", Demographics | None, Stay | None)
 
 
@@ -135,7 +138,11 @@ class Patient:
     def whole(self, stamp: int, kept: Kept) -> bytes:
         """Write the patient as a row of the changelog, which includes all up to a leaf."""
         self.history.stamp, self.written = stamp, self.policy
-        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack(kept))
+        row = bytearray(FEW_BYTES + len(kept.readings))  # which is then mostly long enough
+        begin = marked(stamp.to_bytes(STAMP_BYTES, "little"))
+        row[: len(begin)] = begin
+        _ENCODER.encode_into(self._row(kept), row, len(begin))
+        return bytes(row)
 
     def pack(self, kept: Kept) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted.
@@ -143,8 +150,11 @@ class Patient:
         Args:
             kept: in the history's slot.
         """
+        return _ENCODER.encode(self._row(kept))
+
+    def _row(self, kept: Kept) -> PatientRow:
         readings, head, heard_at, encounter = kept
-        patient = PatientRow(
+        return PatientRow(
             encounter,
             self.former,
             heard_at,
@@ -154,7 +164,6 @@ class Patient:
             readings,
             self.policy,
         )
-        return msgspec.msgpack.encode(patient)
 
     @classmethod
     def unpack(cls, data: bytes, name: bytes, slots: Slots) -> "Patient":

@@ -29,6 +29,8 @@ WORDS: Final = BLOCK_BYTES // WORD_BYTES
 FIRST_SLOTS: Final = 64
 FIRST_BLOCKS: Final = 256
 FIRST_ROWS: Final = 1024
+AT_ONCE: Final = 64
+"""Rows that are fetched at once: a few hundred kB."""
 FREE, MANY_FREE = range(2)
 """The first of the free blocks, and how many there are."""
 UNMET, UNTOLD, HERE, GONE = range(4)
@@ -152,18 +154,22 @@ class Slots:
             thread(self.store, before)
 
     def kept(self, slots: Sequence[int]) -> Iterator[Kept]:
-        """Give what is kept of patients."""
-        wanted, store = np.array(slots, np.int64), self.store
+        """Give what is kept of patients; of few at a time, so that caches hold it meanwhile."""
+        for start in range(0, len(slots), AT_ONCE):
+            yield from self._kept(np.array(slots[start : start + AT_ONCE], np.int64))
+
+    def _kept(self, wanted: Array) -> Iterator[Kept]:
+        store = self.store
         places = np.empty((2, len(wanted)), np.int64)
         words = np.empty(measure_rows(store, wanted, places), np.int64)
         fetch_rows(store, wanted, places, words)
-        told, names = words.tobytes(), store.encounter[wanted].tobytes()
+        told, names = words.view(np.uint8).data, store.encounter[wanted].tobytes()
         met = (store.stays[wanted] != UNMET).tolist()
         heads, heard = store.head[wanted].tolist(), store.heard_at[wanted].tolist()
         for number, (begin, end) in enumerate(places.T.tolist()):
             at = number * PSEUDONYM_BYTES
             name = names[at : at + PSEUDONYM_BYTES] if met[number] else b""
-            yield Kept(told[begin:end], heads[number], heard[number], name)
+            yield Kept(bytes(told[begin:end]), heads[number], heard[number], name)
 
     def fill(self, slot: int, head: int, row: bytes) -> None:
         """Take a row that another slot gave; this one is empty."""
