@@ -81,7 +81,7 @@ class Retrial:
             some = lines[done : done + LINES]
             messages, notes, ends = self._read(some)
             run = Run([line.offset for line in some[: len(messages)]], messages)
-            run.follow(self._ward.follow(messages, NO_ROWS), self._ward.patients)
+            run.follow(self._ward.follow(messages, NO_ROWS))
             run.notes |= notes
             for judge in self._judges:
                 judge.judge(run, seen)

@@ -581,7 +581,7 @@ def alert_event_id(alert: Alert) -> str:
     return f"{named}:{alert.severity}" if alert.step is Step.ESCALATED else named
 
 
-def packed(values: npt.ArrayLike, layout: str) -> bytes:
+def packed(values: npt.ArrayLike, layout: npt.DTypeLike) -> bytes:
     r"""Pack numbers as little-endian bytes.
 
     >>> packed([1, 2], "<u2")

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from services.core.compiled import compiled
 from services.core.vitals import VARIABLE_INDEX, VARIABLES
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=len(VARIABLES))]
@@ -34,7 +35,10 @@ class Support(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Limits(NamedTuple):
-    """The same as arrays; V = len(VARIABLES), float32, infinite where there is no range."""
+    """The same as arrays; V = len(VARIABLES), float32, infinite where there is no range.
+
+    `youngest` has the precision of the features.
+    """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -55,7 +59,7 @@ class Limits(NamedTuple):
                 raise ValueError(f"it has no range of {name}")
             low[VARIABLE_INDEX[name]], high[VARIABLE_INDEX[name]] = lowest, highest
         youngest = -math.inf if support.youngest is None else support.youngest
-        return cls(low, high, youngest, support.most_outside)
+        return cls(low, high, float(np.float32(youngest)), support.most_outside)
 
 
 def read_limits(reference: dict[str, Any]) -> Limits | None:
@@ -90,6 +94,27 @@ def outside(
     >>> outside(limits, last, np.array([50, np.nan, 17])).tolist()
     [True, False, True]
     """
-    beyond = np.count_nonzero((last < limits.low) | (last > limits.high), axis=1)
-    found: NDArray[np.bool_] = (beyond > limits.most_outside) | (age < limits.youngest)
+    found = np.empty(len(last), np.bool_)
+    _find_outside(limits, last, age, found)
     return found
+
+
+@compiled
+def _find_outside(
+    limits: Limits,
+    last: NDArray[np.floating],
+    age: NDArray[np.floating],
+    found: NDArray[np.bool_],
+) -> None:
+    for row in range(len(found)):
+        found[row] = is_outside(limits, last[row], age[row])
+
+
+@compiled
+def is_outside(limits: Limits, last: NDArray[np.floating], age: float) -> bool:
+    """Tell of one patient, as `outside` does: V last values, and years."""
+    beyond = 0
+    for variable in range(len(last)):
+        value = last[variable]
+        beyond += value < limits.low[variable] or value > limits.high[variable]
+    return bool(beyond > limits.most_outside or age < limits.youngest)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,9 +107,11 @@ class Bundle:
 
     def select(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Pick the model's inputs, (N, F), from what `core.features.compute` gives."""
-        if len(self.columns) == len(FEATURES) and np.all(np.diff(self.columns) == 1):
-            return rows
-        return rows[:, self.columns]
+        return rows if self._takes_all else rows[:, self.columns]
+
+    @cached_property
+    def _takes_all(self) -> bool:
+        return np.array_equal(self.columns, np.arange(len(FEATURES)))
 
 
 def load(path: Path, *, digest: str | None = None) -> Bundle:

@@ -2,13 +2,10 @@
 
 import sys
 import time
-from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from services.core.errors import CommandError
-from services.core.events import Cause, Decision, Disposition, PredictionBatch, Role, Step
+from services.core.events import Role
 from services.core.faults import Fault
 from services.core.lineup import Seat
 from services.runtime import bundle
@@ -18,26 +15,18 @@ from services.runtime.kafka.client import Options
 from services.runtime.model import OnnxModel
 from services.runtime.service import run
 from services.runtime.settings import KafkaSettings
-from services.runtime.telemetry.metrics import Metrics, observe
+from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import MakeTask, Plan
+from services.scoring.counting import counting
 from services.scoring.crew import Engine
 from services.scoring.entries import Model
 from services.scoring.fleet import Fleet, Live, Open, Watch
 from services.scoring.horizon import nowhere
 from services.scoring.lookout import Lookout
 from services.scoring.outputs import CHANGELOG, VITALS
-from services.scoring.pipeline import Scorer, Scoring, Told
+from services.scoring.pipeline import Scorer, Scoring
 from services.scoring.settings import ScoringSettings
-from services.scoring.shares import Share
 from services.scoring.warm import warm
-
-HELD: Final = {
-    Decision.HELD_PERSISTENCE: "persistence",
-    Decision.HELD_REFRACTORY: "refractory",
-    Decision.HELD_TRANSFER: "transfer",
-    Decision.HELD_EXPIRED: "expired",
-}
-"""What kept a score from raising an alert: counted, so that silence is seen."""
 
 
 def main() -> int:
@@ -114,57 +103,6 @@ def engine(path: Path, *, digest: str | None = None, role: Role, topic_id: str) 
         vitals_topic_id=topic_id,
     )
     return Engine(model, onnx, loaded.select, policy, bundle.support_of(loaded))
-
-
-def counting(metrics: Metrics, role: Role = Role.SHOWN) -> Told:
-    """Count entries by disposition, alert steps by unit; measure delays and event time.
-
-    Args:
-        metrics: where to count.
-        role: of the service; what scores in the shadow beside it is counted apart, so that it
-            calls nobody when it cannot score, and hides nothing when it can.
-    """
-
-    def told(share: Share, batch: PredictionBatch) -> None:
-        now = datetime.now(UTC).timestamp()
-        model = {"model": batch.model_name, "version": batch.model_version}
-        if batch.role is not role:
-            _count_dispositions(metrics, share, model, prefix="shadow_")
-            return
-        delay = metrics.histogram("accepted_to_scored_seconds", **model)
-        alert_delay = metrics.histogram("accepted_to_alert_seconds", **model)
-        _count_dispositions(metrics, share, model)
-        _, _, accepted_at = share.columns.times
-        observe(delay, now - accepted_at[share.verdicts.scored] / 1e6)
-        if batch.role is not Role.SHADOW:  # of which nobody would have been told
-            _count_held(metrics, share)
-        for alert in share.alerts:
-            metrics.counter("alerts_total", unit=alert.unit, outcome=alert.step).inc()
-            if alert.step is Step.RAISED:
-                alert_delay.observe(now - alert.accepted_at / 1e6)
-        if batch.watermark is not None:
-            place = {"topic": VITALS, "partition": str(batch.partition)}
-            metrics.gauge("watermark_timestamp_seconds", **place).set(batch.watermark / 1e6)
-
-    return told
-
-
-def _count_held(metrics: Metrics, share: Share) -> None:
-    decisions, columns = share.verdicts.decisions, share.columns
-    for decision, by in HELD.items():
-        for group in columns.groups[decisions == decision].tolist():
-            unit = columns.cohorts[group][-1]
-            metrics.counter("alerts_held_total", unit=unit, outcome=by).inc()
-
-
-def _count_dispositions(
-    metrics: Metrics, share: Share, model: dict[str, str], *, prefix: str = ""
-) -> None:
-    verdicts = share.verdicts
-    pairs = Counter(zip(verdicts.dispositions.tolist(), verdicts.causes.tolist(), strict=True))
-    for (disposition, cause), many in pairs.items():
-        outcome, reason = prefix + Disposition(disposition).name.lower(), Cause(cause).name.lower()
-        metrics.counter("predictions_total", **model, outcome=outcome, reason=reason).inc(many)
 
 
 def _topic_id(options: Options) -> str:

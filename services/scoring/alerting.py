@@ -156,7 +156,11 @@ class Alerting:
             yield self._tell(entry, event, alert, Step.WITHDRAWN, cause="value_revised")
 
     def _expire(self, entry: Entry, event: Vitals, watermark: int) -> Iterable[Alert]:
-        over = [p for p, of in self._memory.patients.items() if expired(of.policy, watermark)]
+        over = [
+            p
+            for p, of in self._memory.patients.items()
+            if of.policy.alert is not None and expired(of.policy, watermark)
+        ]
         # In an order that does not tell who was heard first: a restart does not know.
         for pseudonym in sorted(over):
             self._memory.touched(pseudonym)

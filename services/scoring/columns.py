@@ -1,15 +1,15 @@
 """What a run of vitals offsets told and did, as arrays, from which batches are cut."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from services.core.cohorts import DIMENSIONS
 from services.core.compiled import compiled
-from services.core.events import PSEUDONYM_BYTES, Cause, Disposition, Kind, Vitals
+from services.core.events import PSEUDONYM_BYTES, Cause, Kind, Vitals
 from services.core.vitals import VARIABLES
+from services.scoring.patients.history import DID, GROUP, NEWEST, ROW, SUSPECT, Measurements
 from services.scoring.patients.message import (
     ACCEPTED,
     FIELDS,
@@ -26,40 +26,27 @@ from services.scoring.patients.message import (
     spelled,
 )
 from services.scoring.patients.message import VARIABLES as VARIABLES_AT
+from services.scoring.patients.readings import EVERYTHING
 from services.scoring.patients.summary import NEVER
+from services.scoring.patients.suspicion import JUMPED
+from services.scoring.patients.ward import Followed, judge
 
 STARTS: Final = [WHO, WHERE, *range(VARIABLES_AT, FIELDS)]
 """The fields that are places."""
 TICK: Final = KINDS.index(Kind.TICK)
 UNREADABLE: Final = 255
 """Kind of a record that nobody could read."""
-ABSENT_PERSON: Final = bytes(PSEUDONYM_BYTES)
-NOBODY: Final = ("",) * len(DIMENSIONS)
+NUMBERS: Final = 5
+AS_OF, GROUPS, MANY, BITMAPS, DISTINCT = range(NUMBERS)
+"""Rows of what is gathered: the last has the number of each group."""
+WORDS: Final = 3
+DISPOSITION, CAUSE = range(1, WORDS)
+"""Rows of its bytes; the first is KIND."""
+JUDGED: Final = np.array([judge(did) for did in range(EVERYTHING)], np.uint8)
+NO_CAUSE, DELTA, FLAT = (*(int(Cause.NONE), int(Cause.SUSPECT_DELTA), int(Cause.SUSPECT_FLAT)),)
 _MANY: Final = len(VARIABLES)
 
 Array = npt.NDArray[Any]
-
-
-class Facts(NamedTuple):
-    """What became of N messages when they were applied, and of whom they were.
-
-    Attributes:
-        dispositions: SCORED means that a score is due.
-        causes: why not, or what was special.
-        heads: newest measurement of the patient after each, µs; NEVER without.
-        rows: of the features among the batch's; -1 without.
-        suspects: which values are suspect.
-        cohorts: the patient's, in the order of DIMENSIONS; the last is the unit.
-        stays: encounter of those that name none.
-    """
-
-    dispositions: Sequence[Disposition]
-    causes: Sequence[Cause]
-    heads: Sequence[int]
-    rows: Sequence[int]
-    suspects: Sequence[int]
-    cohorts: Sequence[tuple[str, ...]]
-    stays: Mapping[int, bytes]
 
 
 class Columns(NamedTuple):
@@ -120,40 +107,42 @@ _PER_ENTRY: Final = tuple(
 )
 
 
-def columns_of(offsets: Sequence[int], messages: Messages, facts: Facts) -> Columns:
+def columns_of(offsets: Sequence[int], messages: Messages, did: Followed) -> Columns:
     """Gather what messages told and did, in the order of the log, into columns."""
-    groups: dict[tuple[str, ...], int] = {}
-    numbers = [groups.setdefault(names, len(groups)) for names in facts.cohorts]
     told, fields = _spelled_out(messages)
     size = len(fields)
     people = np.zeros((2, size, PSEUDONYM_BYTES), np.uint8)
-    many, bitmaps = np.zeros(size, np.int64), np.zeros(size, np.uint64)
-    values = np.empty(int(fields[:, READINGS].sum()))
-    end = gather(np.frombuffer(told, np.uint8), fields, people, many, bitmaps, values)
-    for place, name in facts.stays.items():
+    numbers, words = np.zeros((NUMBERS, size), np.int64), np.empty((WORDS, size), np.uint8)
+    values = np.empty(len(told) // 8)
+    these = Measurements(np.frombuffer(told, np.uint8), fields, did.slots, did.done)
+    end, groups = gather(these, people, numbers, words, values)
+    for place, name in did.stays.items():
         people[1, place] = np.frombuffer(name, np.uint8)
-    heads, measured_at = np.array(facts.heads, np.int64), fields[:, MEASURED]
+    for place, (disposition, cause, *_) in did.met.items():
+        words[DISPOSITION, place], words[CAUSE, place] = disposition, cause
     return Columns(
         offsets=np.array(offsets, np.int64),
-        kinds=fields[:, KIND].astype(np.uint8),
-        dispositions=np.frombuffer(bytes(facts.dispositions), np.uint8),
-        causes=np.frombuffer(bytes(facts.causes), np.uint8),
+        kinds=words[KIND],
+        dispositions=words[DISPOSITION],
+        causes=words[CAUSE],
         pseudonyms=people[0],
         encounters=people[1],
         times=fields[:, MEASURED : ACCEPTED + 1].T,
-        as_of=np.where(heads == NEVER, measured_at, heads),
-        rows=np.array(facts.rows, np.int64),
-        suspects=np.array(facts.suspects, np.uint16),
-        groups=np.array(numbers, np.int64),
-        many=many,
-        bitmaps=bitmaps,
+        as_of=numbers[AS_OF],
+        rows=did.done[:, ROW],
+        suspects=did.done[:, SUSPECT].astype(np.uint16),
+        groups=numbers[GROUPS],
+        many=numbers[MANY],
+        bitmaps=numbers[BITMAPS].view(np.uint64),
         values=values[:end],
-        cohorts=list(groups),
+        cohorts=[did.groups[group] for group in numbers[DISTINCT, :groups].tolist()],
     )
 
 
 def _spelled_out(messages: Messages) -> tuple[bytes, Array]:
     """Give bytes and fields of all messages, also of those that were odd."""
+    if not messages.odd:
+        return messages.told, messages.fields
     fields, parts = messages.fields.copy(), [messages.told]
     start = len(messages.told)
     for place, event in messages.odd.items():
@@ -170,39 +159,63 @@ def _spelled_out(messages: Messages) -> tuple[bytes, Array]:
 
 @compiled
 def gather(
-    told: Array, fields: Array, people: Array, many: Array, bitmaps: Array, values: Array
-) -> int:
-    """Fill in who each message was about, and what it measured, ordered by variable.
+    these: Measurements, people: Array, numbers: Array, words: Array, values: Array
+) -> tuple[int, int]:
+    """Fill in who each message was about, what it measured, ordered by variable, and what it did.
 
     Of two values of one variable in a message it is the later.
 
     Args:
-        told: (bytes,) of all messages.
-        fields: (N, FIELDS) places in them.
+        these: all messages, spelled out.
         people: (2, N, 16) pseudonyms and encounters, zeros.
-        many: (N,) variables that have a value.
-        bitmaps: (N,) these variables.
+        numbers: (NUMBERS, N) AS_OF and what follows it, zeros.
+        words: (WORDS, N) KIND, DISPOSITION and CAUSE.
         values: at least as many as there are readings.
 
     Returns:
-        how many values there are.
+        how many values there are, and how many groups.
     """
-    row, end = np.empty(_MANY), 0
+    told, fields, done = these.told, these.fields, these.done
+    row, end, groups = np.empty(_MANY), 0, 0
     for i in range(len(fields)):
-        if fields[i, KIND] not in (TICK, UNREADABLE):
+        kind = fields[i, KIND]
+        words[KIND, i] = kind
+        words[DISPOSITION, i], words[CAUSE, i] = _judged(done[i])
+        numbers[AS_OF, i] = fields[i, MEASURED] if done[i, NEWEST] == NEVER else done[i, NEWEST]
+        groups = _grouped(numbers, i, done[i, GROUP], groups)
+        if kind not in (TICK, UNREADABLE):
             who, where = fields[i, WHO], fields[i, WHERE]
             people[0, i] = told[who : who + PSEUDONYM_BYTES]
             if fields[i, NAMED]:
                 people[1, i] = told[where : where + PSEUDONYM_BYTES]
-        if fields[i, KIND] == OBSERVATION:
+        if kind == OBSERVATION:
             _place(told, fields[i], row)
             for variable in range(_MANY):
                 if not np.isnan(row[variable]):
-                    bitmaps[i] |= np.uint64(1) << np.uint64(variable)
-                    many[i] += 1
+                    numbers[BITMAPS, i] |= np.int64(1) << variable
+                    numbers[MANY, i] += 1
                     values[end] = row[variable]
                     end += 1
-    return end
+    return end, groups
+
+
+@compiled
+def _judged(did: Array) -> tuple[int, int]:
+    """Say what became of a measurement, see `judge`; its cause goes before a suspicion."""
+    disposition, cause = JUDGED[did[DID], 0], JUDGED[did[DID], 1]
+    if did[SUSPECT] and cause == NO_CAUSE:
+        cause = DELTA if did[SUSPECT] & JUMPED else FLAT
+    return disposition, cause
+
+
+@compiled
+def _grouped(numbers: Array, place: int, group: int, groups: int) -> int:
+    """Number the groups of a batch in the order in which they come; gives how many there are."""
+    number = 0
+    while number < groups and numbers[DISTINCT, number] != group:
+        number += 1
+    numbers[DISTINCT, number], numbers[GROUPS, place] = group, number
+    return max(groups, number + 1)
 
 
 @compiled

@@ -1,5 +1,6 @@
 """What models and the policy made of vitals offsets, and the message that a batch becomes."""
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +21,9 @@ from services.core.events import (
 from services.scoring.columns import Columns
 
 Array = npt.NDArray[Any]
-_NAN: Final = float("nan")
+_CODES: Final = f"<{len(DIMENSIONS)}H"
+_SCORED: Final = int(Disposition.SCORED)
+_INT64, _UINT64, _FLOAT64, _FLOAT32, _UINT16 = map(np.dtype, ("<i8", "<u8", "<f8", "<f4", "<u2"))
 
 
 class Note(NamedTuple):
@@ -93,7 +96,7 @@ class Verdicts(NamedTuple):
     @property
     def scored(self) -> Array:
         """(N,) whether an entry has a score, or is due for one."""
-        return np.equal(self.dispositions, Disposition.SCORED)
+        return np.equal(self.dispositions, _SCORED)
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,34 +141,37 @@ def batch_of(
         role=model.role,
         watermark=watermark,
         entries=len(columns.offsets),
-        offsets=packed(columns.offsets, "<i8"),
+        offsets=packed(columns.offsets, _INT64),
         kinds=columns.kinds.tobytes(),
         dispositions=verdicts.dispositions.tobytes(),
         causes=verdicts.causes.tobytes(),
         pseudonyms=columns.pseudonyms.tobytes(),
         encounters=columns.encounters.tobytes(),
-        measured_at=packed(measured_at, "<i8"),
-        received_at=packed(received_at, "<i8"),
-        accepted_at=packed(accepted_at, "<i8"),
-        as_of=packed(columns.as_of, "<i8"),
-        bitmaps=packed(columns.bitmaps, "<u8"),
-        values=packed(columns.values, "<f8"),
-        scores=packed(verdicts.scores, "<f4"),
-        thresholds=packed(verdicts.thresholds, "<f4"),
+        measured_at=packed(measured_at, _INT64),
+        received_at=packed(received_at, _INT64),
+        accepted_at=packed(accepted_at, _INT64),
+        as_of=packed(columns.as_of, _INT64),
+        bitmaps=packed(columns.bitmaps, _UINT64),
+        values=packed(columns.values, _FLOAT64),
+        scores=packed(verdicts.scores, _FLOAT32),
+        thresholds=packed(verdicts.thresholds, _FLOAT32),
         decisions=verdicts.decisions.tobytes(),
         cohort_dimensions=list(DIMENSIONS),
         cohort_labels=labels,
         cohorts=codes,
         feature_count=features.shape[1],
-        features=features.astype("<f4", copy=False).tobytes(),
-        suspects=packed(columns.suspects, "<u2") if columns.suspects.any() else b"",
+        features=packed(features, _FLOAT32),
+        suspects=packed(columns.suspects, _UINT16) if columns.suspects.any() else b"",
     )
 
 
 def _cohort_columns(columns: Columns) -> tuple[list[str], bytes]:
     places: dict[str, int] = {}
-    codes = np.zeros((len(columns.cohorts), len(DIMENSIONS)), "<u2")
-    for group in dict.fromkeys(columns.groups.tolist()):
-        names = columns.cohorts[group]
-        codes[group] = [places.setdefault(name, len(places)) for name in names]
-    return list(places), codes[columns.groups].tobytes()
+    groups = columns.groups.tolist()
+    of_group = {
+        group: struct.pack(
+            _CODES, *[places.setdefault(name, len(places)) for name in columns.cohorts[group]]
+        )
+        for group in dict.fromkeys(groups)
+    }
+    return list(places), b"".join([of_group[group] for group in groups])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from services.core.errors import Refusal
 from services.core.events import (
@@ -146,7 +147,7 @@ class Scoring:
         messages = read.first(max(ticks) + 1) if self._hour_began else read
         run = Run([record.offset for record in records[: len(messages)]], messages)
         self._journal.happened(messages.names, values[: len(messages)])
-        run.follow(self._ward.follow(messages, run.rows), self._ward.patients)
+        run.follow(self._ward.follow(messages, run.rows))
         for place, event in messages.odd.items():
             if place >= len(messages):
                 continue
@@ -198,11 +199,20 @@ class Scoring:
         if crew is not self._crew:
             self._crew, self._alerting = crew, {}
         self._shares = {share.steady: share for share in owners}
-        low, alerts = [share.low() for share in owners], list[Alert]()
+        low = np.empty(len(turns), np.bool_)
+        for share in owners:
+            low[share.places] = share.low()
+        asleep, roused, alerts = self._asleep(run, low), set[bytes](), list[Alert]()
         for place, (number, seat) in enumerate(turns):
-            if self._is_quiet(run, place, low=low[number][seat]):
+            name = run.messages.names[place]
+            if asleep[place] and name not in roused and place not in run.notes:
+                continue
+            if self._is_quiet(run, place, low=bool(low[place])):
                 continue
             share = owners[number]
+            roused.add(name)
+            if name:
+                self._ward.touched(name)
             entry = share.entry(run, seat)
             alerting = self._alerting.get(share.steady) or self._alerting_of(share)
             steps = list(alerting.step(entry))
@@ -211,6 +221,14 @@ class Scoring:
                 share.alerts += steps
                 alerts += steps
         return alerts
+
+    def _asleep(self, run: Run, low: npt.NDArray[np.bool_]) -> list[bool]:
+        """Tell of each entry whether it is quiet as long as nothing rouses its patient."""
+        (places,) = np.nonzero(low)
+        asleep = np.zeros(len(low), np.bool_)
+        asleep[places] = ~self._ward.slots.store.wakeful[run.slots[places]]
+        found: list[bool] = asleep.tolist()
+        return found
 
     def _is_quiet(self, run: Run, place: int, *, low: bool) -> bool:
         """Tell whether an entry says nothing to the policy, as most do.

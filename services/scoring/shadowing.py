@@ -84,7 +84,7 @@ class Shadowing:
 
 
 def _judge(run: Run, share: Share, shade: Shade, alerting: Alerting) -> None:
-    low = share.low()
+    low = share.low().tolist()
     for place, name in enumerate(run.messages.names):
         if low[place] and place not in run.notes and shade.is_quiet(name):
             continue

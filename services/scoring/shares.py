@@ -1,6 +1,5 @@
 """What each model makes of a batch: whom it scores, whether it abstains, what it says."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,14 +9,16 @@ from services.core.errors import Refusal, Stop
 from services.core.events import Alert, Cause, DeadLetter, Disposition, Kind, Vitals
 from services.core.features import FEATURES, standing_of
 from services.scoring.abstention import causes
-from services.scoring.columns import ABSENT_PERSON, NOBODY, Columns, Facts, columns_of
+from services.scoring.columns import Columns, columns_of
 from services.scoring.crew import Crew, Engine, Floats
 from services.scoring.entries import QUIET, Entry, Note, Verdicts
-from services.scoring.patients.message import NAMED, Messages
-from services.scoring.patients.patient import Patient
-from services.scoring.patients.ward import Applied
+from services.scoring.patients.history import OVER, REVISED_AT
+from services.scoring.patients.message import Messages
+from services.scoring.patients.readings import UNREVISED
+from services.scoring.patients.ward import Applied, Followed
 
 NONE: Final = -1
+NO_CAUSE: Final = int(Cause.NONE)
 UNREADABLE: Final = Applied(Disposition.ABSTAINED, Cause.UNREADABLE)
 UNREAD: Final = Vitals(
     kind=Kind.TICK,
@@ -49,37 +50,28 @@ class Run:
         self.offsets, self.messages = offsets, messages
         self.rows = np.empty((len(messages), len(FEATURES)), np.float32)
         self.notes: dict[int, Note] = {}
-        self._applied: list[Applied] = []
-        self._cohorts: list[tuple[str, ...]] = []
-        self._stays: dict[int, bytes] = {}
+        self._did: Followed
 
-    def follow(self, did: Iterable[Applied], patients: Mapping[bytes, Patient]) -> None:
-        """Take what the messages do, and what is known of each patient then.
+    def follow(self, did: Followed) -> None:
+        """Take what the messages did."""
+        self._did = did
+        revised, over = did.done[:, REVISED_AT], did.done[:, OVER]
+        noted = np.flatnonzero((revised != UNREVISED) | (over != 0)).tolist()
+        for place in (*noted, *(place for place, each in did.met.items() if each.ended)):
+            self.notes[place] = Note(
+                revised_at=None if revised[place] == UNREVISED else int(revised[place]),
+                ended=place in did.met and did.met[place].ended,
+                discharged=bool(over[place]),
+            )
 
-        Args:
-            did: for each message, as it is applied.
-            patients: who is known, by pseudonym.
-        """
-        names, named = self.messages.names, self.messages.fields[:, NAMED].tolist()
-        for place, applied in enumerate(did):
-            self._applied.append(applied)
-            patient = patients.get(names[place])
-            if patient is None:
-                self._cohorts.append(NOBODY)
-                continue
-            self._cohorts.append(patient.cohorts)
-            if not named[place]:
-                told = self.event(place).encounter if place in self.messages.odd else b""
-                self._stays[place] = told or patient.encounter or ABSENT_PERSON
-            _, _, revised_at, ended, _, _, _ = applied
-            if ended or revised_at is not None or patient.discharged:
-                self.notes[place] = Note(
-                    revised_at=revised_at, ended=ended, discharged=patient.discharged
-                )
+    @property
+    def slots(self) -> Places:
+        """(N,) of the patients, NONE of nobody."""
+        return self._did.slots
 
     def unread(self, place: int, dead: DeadLetter) -> None:
         """Note that a message could not be read."""
-        self._applied[place] = UNREADABLE
+        self._did.met[place] = UNREADABLE
         self.notes[place] = Note(dead=dead)
 
     def event(self, place: int) -> Vitals:
@@ -96,9 +88,7 @@ class Run:
 
     def columns(self) -> Columns:
         """Give all facts as columns."""
-        dispositions, causes, _, _, heads, rows, suspects = zip(*self._applied, strict=True)
-        facts = Facts(dispositions, causes, heads, rows, suspects, self._cohorts, self._stays)
-        return columns_of(self.offsets, self.messages, facts)
+        return columns_of(self.offsets, self.messages, self._did)
 
 
 class Share:
@@ -134,8 +124,8 @@ class Share:
         due = np.flatnonzero(columns.rows != NONE)
         features = run.features(columns.rows[due])
         found = causes(self.engine.policy.abstain, standing_of(features), self.engine.support)
-        kept = found == Cause.NONE
-        if not kept.all():
+        if found.any():
+            kept = found == NO_CAUSE
             self._abstain(due[~kept], found[~kept])
             due, features = due[kept], features[kept]
         self.inputs = self.engine.select(features)
@@ -158,13 +148,13 @@ class Share:
 
     def _hold_to_thresholds(self, scored: npt.NDArray[np.bool_]) -> None:
         units = [names[-1] for names in self.columns.cohorts]
-        thresholds = np.array([self.engine.policy.threshold_in(unit) for unit in units])
+        of_unit = {unit: self.engine.policy.threshold_in(unit) for unit in set(units)}
+        thresholds = np.array([of_unit[unit] for unit in units])
         self.verdicts.thresholds[scored] = thresholds[self.columns.groups[scored]]
 
-    def low(self) -> list[bool]:
-        """Say of each entry whether it has a score below the threshold."""
-        low: list[bool] = (self.verdicts.scores < self.verdicts.thresholds).tolist()
-        return low
+    def low(self) -> npt.NDArray[np.bool_]:
+        """Say of each entry whether it has a score below the threshold, (N,)."""
+        return np.less(self.verdicts.scores, self.verdicts.thresholds)
 
     def entry(self, run: Run, seat: int) -> Entry:
         """Give an entry to ask the policy of."""

@@ -11,11 +11,13 @@ from typing import Final
 import numpy as np
 
 from services.core.events import PSEUDONYM_BYTES, Kind, Vitals, packed
-from services.core.features import FEATURES
+from services.core.features import FEATURES, standing_of
+from services.core.policy import Abstain
 from services.core.shapley import Shapley
 from services.core.trees import read_trees
 from services.runtime.codec import Codec
 from services.runtime.settings import ServiceSettings
+from services.scoring.abstention import causes
 from services.scoring.patients.folding import MOST_RAW
 from services.scoring.patients.ward import Ward
 from services.scoring.patients.wire import Wire
@@ -43,13 +45,15 @@ def warm(codec: Codec) -> None:
     wire, ward = Wire(codec), Ward()
     rows = np.empty((MOST_RAW + 2, len(FEATURES)), np.float32)
     messages = wire.events([codec.encode(event) for event in _events()])
-    applied = [*ward.follow(messages, rows)]
+    did = ward.follow(messages, rows)
     run = Run([*range(len(messages))], messages)
-    run.follow(applied, ward.patients)
+    run.follow(did)
     run.columns()
     patient = ward.patients[NOBODY]
     patient.history.write_features(rows[0], _event(0, Kind.OBSERVATION))
     ward.load(*next(ward.whole([NOBODY], 0)))
+    for many in (1, 2):  # rows that are one lie otherwise in memory than rows that are more
+        causes(Abstain(), standing_of(rows[:many]))
     Shapley(read_trees(STUMP)).added(rows[:1])
 
 

@@ -41,7 +41,8 @@ from services.runtime.ports import Output, Record, Row, Stateless, Task
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.runtime.worker import Plan, Worker
-from services.scoring.__main__ import counting, engine
+from services.scoring.__main__ import engine
+from services.scoring.counting import counting
 from services.scoring.crew import Alone
 from services.scoring.outputs import ALERTS, PREDICTIONS, VITALS
 from services.scoring.pipeline import Scorer, Scoring

@@ -26,7 +26,8 @@ from services.runtime.model import OnnxModel
 from services.runtime.ports import Output, Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
-from services.scoring.__main__ import counting, engine
+from services.scoring.__main__ import engine
+from services.scoring.counting import counting
 from services.scoring.crew import Alone, Engine
 from services.scoring.outputs import VITALS
 from services.scoring.patients.wire import Wire

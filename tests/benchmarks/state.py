@@ -41,7 +41,8 @@ from services.runtime.codec import Codec
 from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
-from services.scoring.__main__ import counting, engine
+from services.scoring.__main__ import engine
+from services.scoring.counting import counting
 from services.scoring.crew import Alone
 from services.scoring.outputs import VITALS
 from services.scoring.patients.journal import MESSAGES, PER_PATIENT

@@ -13,8 +13,8 @@ from services.runtime.ports import Record
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
 from services.scoring import lookout
-from services.scoring.__main__ import counting
 from services.scoring.alerting import STEPS
+from services.scoring.counting import counting
 from services.scoring.horizon import KEY, Horizon, Look
 from services.scoring.pipeline import Scorer
 

@@ -9,7 +9,7 @@ from wards import HOUR, MODEL, START, Run, admitted, log, measured, scorer, tick
 from services.core.events import Role
 from services.runtime.telemetry.build import Build
 from services.runtime.telemetry.metrics import Metrics
-from services.scoring.__main__ import counting
+from services.scoring.counting import counting
 from services.scoring.entries import Model
 
 EVENTS = [

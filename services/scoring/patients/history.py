@@ -23,9 +23,11 @@ from services.scoring.patients.message import (
     MEASURED,
     NAMED,
     OBSERVATION,
+    ODD,
     READINGS,
     RETRACTION,
     WHERE,
+    WHO,
     spelled,
 )
 from services.scoring.patients.readings import BEHIND, NEW, REVISED, put, retract
@@ -46,6 +48,7 @@ from services.scoring.patients.slots import (
     UNTOLD,
     Slots,
     Store,
+    find,
     lay_away,
     lay_open,
 )
@@ -54,10 +57,12 @@ from services.scoring.patients.suspicion import suspects
 
 SILENCE: Final = 24 * MICROSECONDS_PER_HOUR
 """An encounter that nobody named ends after so long without a measurement."""
-DID, REVISED_AT, NEWEST, ROW, SUSPECT = range(5)
+DONE: Final = 7
+DID, REVISED_AT, NEWEST, ROW, SUSPECT, GROUP, OVER = range(DONE)
 """Of a measurement: what it did (see `readings`), when the oldest value that was revised had been
-measured, the newest measured_at after it, its place among the rows of features or NONE, and which
-of its values are suspect (see `suspicion`)."""
+measured, the newest measured_at after it, its place among the rows of features or NONE, which
+of its values are suspect (see `suspicion`), and of its patient the number of the cohorts, and
+whether the stay is over."""
 FINISHED, STRANGE, FULL = range(3)
 """Why a run stopped: it is done; the measurement may begin an encounter, or belong to none; there
 is no room for it (`Slots.make_room`), and nothing was done."""
@@ -71,8 +76,8 @@ class Measurements(NamedTuple):
     Attributes:
         told: (B,) uint8: the bytes that tell them.
         fields: (N, FIELDS) int64: places in them, see `message`.
-        slots: (N,) int64: of the patients, NONE of whom nobody heard.
-        done: (N, 5) int64: DID, REVISED_AT, NEWEST, ROW, SUSPECT; filled in.
+        slots: (N,) int64: of the patients, NONE of whom nobody heard; filled in.
+        done: (N, DONE) int64: DID and what follows it; filled in.
     """
 
     told: Array
@@ -86,9 +91,9 @@ class History:
 
     __slots__ = ("_slots", "slot")
 
-    def __init__(self, slots: Slots) -> None:
-        """Begin a history in a slot of its own."""
-        self._slots, self.slot = slots, slots.take()
+    def __init__(self, slots: Slots, name: bytes) -> None:
+        """Begin a history in a slot of its own, of a patient who has none."""
+        self._slots, self.slot = slots, slots.take(name)
 
     @property
     def head(self) -> int:
@@ -110,7 +115,7 @@ class History:
             what they did, and when the oldest value that was revised had been measured.
         """
         told, fields = spelled(event)
-        done = np.empty(5, np.int64)
+        done = np.empty(DONE, np.int64)
         while not measure(self._slots.store, self.slot, self._slots.sheet, told, fields, done):
             self._slots.make_room(self.slot, len(event.variables))
         return int(done[DID]), int(done[REVISED_AT])
@@ -152,6 +157,29 @@ class History:
         if stays[self.slot] != UNMET:
             stays[self.slot] = GONE if over else HERE
 
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The cohorts the patient is in, in the order of DIMENSIONS."""
+        names = self._slots.groups.names
+        return names[int(self._slots.store.group[self.slot])]
+
+    def join(self, cohorts: tuple[str, ...]) -> None:
+        """Learn which cohorts the patient is in."""
+        self._slots.store.group[self.slot] = self._slots.groups.number(cohorts)
+
+    def wake(self, *, wakeful: bool) -> None:
+        """Learn whether a policy remembers what a low score could change."""
+        self._slots.store.wakeful[self.slot] = wakeful
+
+    @property
+    def stamp(self) -> int:
+        """The number of the last leaf of the journal that the patient's row includes."""
+        return int(self._slots.store.stamp[self.slot])
+
+    @stamp.setter
+    def stamp(self, number: int) -> None:
+        self._slots.store.stamp[self.slot] = number
+
     def end(self) -> None:
         """Give the slot back; the history is over."""
         self._slots.give_back(self.slot)
@@ -175,12 +203,15 @@ def follow(
         the first measurement that was not done, how many rows are taken, and why it stopped.
     """
     for i in range(start, len(these.slots)):
-        slot, fields = these.slots[i], these.fields[i]
+        fields = these.fields[i]
+        slot = NONE if fields[KIND] == ODD else find(store, these.told, fields[WHO])
+        these.slots[i] = slot
         if slot == NONE or not _goes_on(store, slot, these.told, fields):
             return i, taken, STRANGE
         if not measure(store, slot, sheet, these.told, fields, these.done[i]):
             return i, taken, FULL
         store.heard_at[slot] = max(store.heard_at[slot], fields[HEARD])
+        these.done[i, GROUP], these.done[i, OVER] = store.group[slot], store.stays[slot] == GONE
         if len(rows) and these.done[i, DID] & (NEW | REVISED):
             write_features(sheet, store.person[slot], rows[taken])
             these.done[i, ROW] = taken

@@ -65,7 +65,7 @@ class Journal:
         self._settled, self._read = True, dict[bytes, Leaf]()
         self._steps: list[tuple[bytes, bytes]] = []
         self._whole: set[bytes] = set()
-        self._ring: deque[tuple[int, list[bytes]]] = deque()
+        self._ring: deque[tuple[int, bytes]] = deque()
         self._messages = 0
 
     def load(self, key: bytes, row: bytes | None) -> None:
@@ -110,9 +110,9 @@ class Journal:
         yield from ((name, None) for name in changed if name not in patients)
         if self._steps or policies:
             yield from self._leaves(policies)
-        due = self._whole | set(self._retired())
+        due = {name for name in self._whole if name in patients} | set(self._retired())
         self._whole = set()
-        yield from self._ward.whole(sorted(due & patients.keys()), self._number)
+        yield from self._ward.whole(sorted(due), self._number)
 
     def _policies(self, changed: Iterable[bytes]) -> Iterator[tuple[bytes, PolicyState]]:
         for name in changed:
@@ -135,7 +135,7 @@ class Journal:
 
     def _keep(self, number: int, names: list[bytes]) -> None:
         self._number = max(self._number, number)
-        self._ring.append((number, names))
+        self._ring.append((number, b"".join(names)))
         self._messages += len(names)
 
     def _retired(self) -> Iterator[bytes]:
@@ -143,11 +143,10 @@ class Journal:
         most = max(MESSAGES, PER_PATIENT * len(self._ward.patients))
         while len(self._ring) >= KEYS or self._messages > most:
             number, names = self._ring.popleft()
-            self._messages -= len(names)
-            for name in names:
-                patient = self._ward.patients.get(name)
-                if patient is not None and patient.stamp < number:
-                    yield name
+            self._messages -= len(names) // PSEUDONYM_BYTES
+            for place in self._ward.slots.behind(names, number):
+                at = place * PSEUDONYM_BYTES
+                yield names[at : at + PSEUDONYM_BYTES]
 
     def _again(self, leaf: Leaf) -> Iterator[bytes]:
         """Do a leaf again, and name its patients."""
@@ -163,7 +162,7 @@ class Journal:
         yield from self._told_again(told, leaf.number)
         for name, policy in leaf.policies.items():
             patient = self._ward.patients.get(name)
-            if patient is not None and patient.stamp < leaf.number:
+            if patient is not None and patient.history.stamp < leaf.number:
                 patient.policy = patient.written = policy
             yield name
 
@@ -171,13 +170,12 @@ class Journal:
         messages = self._wire.events(told)
         names = messages.names
         new = messages.only([self._is_behind(name, number) for name in names])
-        for _ in self._ward.follow(new, NO_ROWS):
-            pass
+        self._ward.follow(new, NO_ROWS)
         return names
 
     def _is_behind(self, name: bytes, number: int) -> bool:
         patient = self._ward.patients.get(name)
-        return patient is None or patient.stamp < number
+        return patient is None or patient.history.stamp < number
 
 
 def _parts(steps: list[tuple[bytes, bytes]]) -> Iterator[tuple[list[tuple[bytes, bytes]], bool]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,6 +27,9 @@ FORMER: Final = 8
 """So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
 STAMP_BYTES: Final = 8
+FEW_BYTES: Final = 512
+"""All but the readings of a patient."""
+_ENCODER: Final = msgspec.msgpack.Encoder()
 Known = TypeVar("Known", Demographics | None, Stay | None)
 
 
@@ -51,13 +53,10 @@ class PatientRow(msgspec.Struct, array_like=True):
 class Patient:
     """A patient in an encounter: history, who they are, and what the policy remembers.
 
-    `stamp` is the number of the last leaf of the journal that the patient's row includes, and
-    `written` what the changelog knows of the policy.
+    `written` is what the changelog knows of the policy.
     """
 
-    __slots__ = (
-        *("cohorts", "demographics", "former", "history", "policy", "stamp", "stay", "written"),
-    )
+    __slots__ = (*("_policy", "demographics", "former", "history", "stay", "written"),)
 
     def __init__(self, history: History) -> None:
         self.former: tuple[bytes, ...] = ()
@@ -66,8 +65,22 @@ class Patient:
         self.stay: Stay | None = None
         self.policy: PolicyState = FRESH
         self.written = FRESH
-        self.stamp = 0
-        self.cohorts = _shared(cohorts_of(None, None))
+        history.join(cohorts_of(None, None))
+
+    @property
+    def policy(self) -> PolicyState:
+        """What the policy remembers."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: PolicyState) -> None:
+        self._policy = policy
+        self.history.wake(wakeful=policy.alert is not None or policy.streak != 0)
+
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The cohorts the patient is in, in the order of DIMENSIONS."""
+        return self.history.cohorts
 
     @property
     def encounter(self) -> bytes:
@@ -97,14 +110,14 @@ class Patient:
         self.demographics = _with_shared_texts(known_of(self.demographics, demographics))
         age, sex = self.person()
         self.history.identify(age=age, sex=sex)
-        self.cohorts = _shared(cohorts_of(self.demographics, self.stay))
+        self.history.join(cohorts_of(self.demographics, self.stay))
 
     def move(self, stay: Stay | None) -> None:
         """Learn where the patient is."""
         self.stay = _with_shared_texts(stay)
         if stay is not None:
             self.history.stay(over=self.discharged)
-        self.cohorts = _shared(cohorts_of(self.demographics, self.stay))
+        self.history.join(cohorts_of(self.demographics, self.stay))
 
     def enter(self, encounter: bytes) -> None:
         """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
@@ -124,8 +137,12 @@ class Patient:
 
     def whole(self, stamp: int, kept: Kept) -> bytes:
         """Write the patient as a row of the changelog, which includes all up to a leaf."""
-        self.stamp, self.written = stamp, self.policy
-        return marked(stamp.to_bytes(STAMP_BYTES, "little") + self.pack(kept))
+        self.history.stamp, self.written = stamp, self.policy
+        row = bytearray(FEW_BYTES + len(kept.readings))  # which is then mostly long enough
+        begin = marked(stamp.to_bytes(STAMP_BYTES, "little"))
+        row[: len(begin)] = begin
+        _ENCODER.encode_into(self._row(kept), row, len(begin))
+        return bytes(row)
 
     def pack(self, kept: Kept) -> bytes:
         """Write all that is known of the patient; the same bytes whatever was restarted.
@@ -133,8 +150,11 @@ class Patient:
         Args:
             kept: in the history's slot.
         """
+        return _ENCODER.encode(self._row(kept))
+
+    def _row(self, kept: Kept) -> PatientRow:
         readings, head, heard_at, encounter = kept
-        patient = PatientRow(
+        return PatientRow(
             encounter,
             self.former,
             heard_at,
@@ -144,10 +164,9 @@ class Patient:
             readings,
             self.policy,
         )
-        return msgspec.msgpack.encode(patient)
 
     @classmethod
-    def unpack(cls, data: bytes, slots: Slots) -> "Patient":
+    def unpack(cls, data: bytes, name: bytes, slots: Slots) -> "Patient":
         """Read a row of the changelog.
 
         Raises:
@@ -155,11 +174,11 @@ class Patient:
         """
         data = unmarked(data)
         row = msgspec.msgpack.decode(data[STAMP_BYTES:], type=PatientRow)
-        patient = cls(History(slots))
+        patient = cls(History(slots, name))
         patient.former = row.former
         patient.history.begin(row.encounter)
         patient.history.hear(row.heard_at)
-        patient.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
+        patient.history.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
         patient.policy = patient.written = FRESH if row.policy == FRESH else row.policy
         patient.move(row.stay)
         patient.identify(row.demographics)
@@ -180,8 +199,3 @@ def _with_shared_texts(told: Known) -> Known:
     fields = msgspec.structs.asdict(told)
     texts = {name: sys.intern(text) for name, text in fields.items() if isinstance(text, str)}
     return msgspec.structs.replace(told, **texts)
-
-
-@lru_cache(maxsize=4096)
-def _shared(cohorts: tuple[str, ...]) -> tuple[str, ...]:
-    return cohorts

@@ -47,6 +47,8 @@ NEW, UNUSABLE, REVISED, DUPLICATE, CONFLICT, STALE, TOO_LATE, UNHEARD_OF, BEHIND
 REVISED, what was there changed or was taken back; DUPLICATE; CONFLICT, the same version with
 another value; STALE, an older version, or a retraction stands in its way; TOO_LATE; UNHEARD_OF,
 nobody knows the variable of any. BEHIND is added where something newer was measured before."""
+EVERYTHING: Final = 1 << 9
+"""More than all of them together."""
 UNREVISED: Final = 1 << 62
 """A time after all others: nothing was revised."""
 _ABSENT: Final = int(Flag.ABSENT)

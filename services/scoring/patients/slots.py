@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from services.core.compiled import compiled
 from services.core.events import PSEUDONYM_BYTES
+from services.scoring.patients.groups import Groups
+from services.scoring.patients.index import NAME_WORDS, NOWHERE, enter, enter_all, leave, search
 from services.scoring.patients.packing import (
     COUNTS,
     MOST_BYTES,
@@ -27,6 +29,8 @@ WORDS: Final = BLOCK_BYTES // WORD_BYTES
 FIRST_SLOTS: Final = 64
 FIRST_BLOCKS: Final = 256
 FIRST_ROWS: Final = 1024
+AT_ONCE: Final = 64
+"""Rows that are fetched at once: a few hundred kB."""
 FREE, MANY_FREE = range(2)
 """The first of the free blocks, and how many there are."""
 UNMET, UNTOLD, HERE, GONE = range(4)
@@ -48,6 +52,11 @@ class Store(NamedTuple):
         encounter: (S, 16) uint8.
         stays: (S,) int8: UNMET, UNTOLD, HERE or GONE.
         person: (S, 2) float32: age in years and sex (0 female, 1 male), NaN is unknown.
+        group: (S,) int32: number of the patient's cohorts.
+        wakeful: (S,) bool: whether a policy remembers what a low score could change.
+        stamp: (S,) int64: number of the last leaf of the journal that the patient's row includes.
+        names: (S, NAME_WORDS) int64.
+        places: slots by name, see `index`.
     """
 
     blocks: Array
@@ -59,6 +68,11 @@ class Store(NamedTuple):
     encounter: Array
     stays: Array
     person: Array
+    group: Array
+    wakeful: Array
+    stamp: Array
+    names: Array
+    places: Array
 
 
 class Kept(NamedTuple):
@@ -92,23 +106,34 @@ class Slots:
             encounter=np.empty((0, PSEUDONYM_BYTES), np.uint8),
             stays=np.empty(0, np.int8),
             person=np.empty((0, 2), np.float32),
+            group=np.empty(0, np.int32),
+            wakeful=np.empty(0, np.bool_),
+            stamp=np.empty(0, np.int64),
+            names=np.empty((0, NAME_WORDS), np.int64),
+            places=np.full(2, NOWHERE, np.int32),
         )
+        self.groups = Groups()
         self._free: list[int] = []
 
-    def take(self) -> int:
-        """Give a slot of which nothing is known."""
+    def take(self, name: bytes) -> int:
+        """Give a slot of which nothing is known to a patient who has none."""
         if not self._free:
             before = len(self.store.first)
-            self._more(*Store._fields[3:], least=FIRST_SLOTS)
+            self._more(*Store._fields[3:-1], least=FIRST_SLOTS)
             self._free = list(range(len(self.store.first) - 1, before - 1, -1))
+            self._widen()
         slot, store = self._free.pop(), self.store
+        store.names[slot], store.stamp[slot] = np.frombuffer(name, np.int64), 0
+        enter(store.names, store.places, slot)
         store.first[slot], store.head[slot], store.heard_at[slot] = NONE, NEVER, NEVER
         store.stays[slot], store.person[slot] = UNMET, np.nan
+        store.group[slot], store.wakeful[slot] = 0, False
         return slot
 
     def give_back(self, slot: int) -> None:
         """Let another patient have the slot and its blocks."""
         self.clear(slot)
+        leave(self.store.names, self.store.places, slot)
         self._free.append(slot)
 
     def clear(self, slot: int) -> None:
@@ -129,18 +154,22 @@ class Slots:
             thread(self.store, before)
 
     def kept(self, slots: Sequence[int]) -> Iterator[Kept]:
-        """Give what is kept of patients."""
-        wanted, store = np.array(slots, np.int64), self.store
+        """Give what is kept of patients; of few at a time, so that caches hold it meanwhile."""
+        for start in range(0, len(slots), AT_ONCE):
+            yield from self._kept(np.array(slots[start : start + AT_ONCE], np.int64))
+
+    def _kept(self, wanted: Array) -> Iterator[Kept]:
+        store = self.store
         places = np.empty((2, len(wanted)), np.int64)
         words = np.empty(measure_rows(store, wanted, places), np.int64)
         fetch_rows(store, wanted, places, words)
-        told, names = words.tobytes(), store.encounter[wanted].tobytes()
+        told, names = words.view(np.uint8).data, store.encounter[wanted].tobytes()
         met = (store.stays[wanted] != UNMET).tolist()
         heads, heard = store.head[wanted].tolist(), store.heard_at[wanted].tolist()
         for number, (begin, end) in enumerate(places.T.tolist()):
             at = number * PSEUDONYM_BYTES
             name = names[at : at + PSEUDONYM_BYTES] if met[number] else b""
-            yield Kept(told[begin:end], heads[number], heard[number], name)
+            yield Kept(bytes(told[begin:end]), heads[number], heard[number], name)
 
     def fill(self, slot: int, head: int, row: bytes) -> None:
         """Take a row that another slot gave; this one is empty."""
@@ -151,6 +180,21 @@ class Slots:
         self.make_room(slot, int(counts[READINGS]))
         self.sheet.packed[: len(row)] = np.frombuffer(row, np.uint8)
         put_back(self.store, slot, self.sheet, len(row))
+
+    def behind(self, names: bytes, number: int) -> list[int]:
+        """Say which of some names are of patients whose rows do not include a leaf, by place."""
+        found = np.empty(len(names) // PSEUDONYM_BYTES, np.int64)
+        many = find_behind(self.store, np.frombuffer(names, np.uint8), number, found)
+        places: list[int] = found[:many].tolist()
+        return places
+
+    def _widen(self) -> None:
+        """See to it that half of the index stays free however many slots are taken."""
+        before, wanted = self.store.places, 2 * len(self.store.first)
+        self.store = self.store._replace(
+            places=np.full(1 << (wanted - 1).bit_length(), NOWHERE, np.int32)
+        )
+        enter_all(self.store.names, self.store.places, before)
 
     def _header(self, slot: int) -> Array:
         first = self.store.first[slot]
@@ -173,6 +217,23 @@ class Slots:
 def _bytes_of(readings: int) -> int:
     """Give the most bytes that so many readings can take, in whole blocks."""
     return -(-(MOST_BYTES + READING_BYTES * readings) // BLOCK_BYTES) * BLOCK_BYTES
+
+
+@compiled
+def find(store: Store, told: Array, at: int) -> int:
+    """Give the slot of the patient whose name stands at a place; NONE of whom nobody heard."""
+    return search(store.names, store.places, told, at)
+
+
+@compiled
+def find_behind(store: Store, names: Array, number: int, found: Array) -> int:
+    """Fill in the places of names as `Slots.behind` says; gives how many there are."""
+    many = 0
+    for place in range(len(found)):
+        slot = find(store, names, place * PSEUDONYM_BYTES)
+        if slot != NONE and store.stamp[slot] < number:
+            found[many], many = place, many + 1
+    return many
 
 
 @compiled

@@ -1,16 +1,16 @@
 """All patients of a partition: events change them, in order, and what changed is remembered."""
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from services.core.errors import Refusal
-from services.core.events import Cause, Disposition, Kind, Stay, Vitals
+from services.core.events import PSEUDONYM_BYTES, Cause, Disposition, Kind, Stay, Vitals
 from services.scoring.patients.history import (
     DID,
+    DONE,
     FULL,
     SILENCE,
     STRANGE,
@@ -18,7 +18,7 @@ from services.scoring.patients.history import (
     Measurements,
     follow,
 )
-from services.scoring.patients.message import KIND, ODD, READINGS, Messages
+from services.scoring.patients.message import NAMED, READINGS, Messages
 from services.scoring.patients.patient import OPEN, Patient, synthetic_encounter
 from services.scoring.patients.readings import (
     BEHIND,
@@ -66,7 +66,27 @@ class Applied(NamedTuple):
 
 UNTOUCHED: Final = Applied(Disposition.STATE_ONLY)
 """What concerns no patient does."""
+ABSENT: Final = bytes(PSEUDONYM_BYTES)
 Floats = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
+
+
+class Followed(NamedTuple):
+    """What N messages did to their patients.
+
+    Attributes:
+        done: (N, DONE), see `history`; of what is met only what is no judgement.
+        met: what those did that are no measurements of an encounter that goes on, by place.
+        stays: encounter of the patient, of those that name none, by place.
+        slots: (N,) of the patients, NONE of nobody.
+        groups: the cohorts that `done` tells by number.
+    """
+
+    done: Numbers
+    met: dict[int, Applied]
+    stays: Mapping[int, bytes]
+    slots: Numbers
+    groups: Sequence[tuple[str, ...]]
 
 
 class Ward:
@@ -80,7 +100,8 @@ class Ward:
         self.conflicts: list[int] = []
         self.slots = Slots()
         self.patients: dict[bytes, Patient] = {}
-        self._changed: dict[bytes, None] = {}
+        self._changed: list[bytes] = []
+        self._touched: set[bytes] = set()
         self._did = 0  # of the measurement that `apply` took last
 
     def load(self, pseudonym: bytes, row: bytes | None) -> int:
@@ -88,24 +109,30 @@ class Ward:
         self.forget(pseudonym)
         if row is None:
             return 0
-        patient = self.patients[pseudonym] = Patient.unpack(row, self.slots)
-        return patient.stamp
+        patient = self.patients[pseudonym] = Patient.unpack(row, pseudonym, self.slots)
+        return patient.history.stamp
 
     def changed(self) -> list[bytes]:
-        """Name the patients who changed or were forgotten since the last call."""
-        changed, self._changed = self._changed, {}
-        return list(changed)
+        """Name those who were touched or forgotten since the last call.
+
+        They are in the order in which something first happened to them, be it a measurement.
+        """
+        changed, self._changed = self._changed, []
+        touched, self._touched = self._touched, set()
+        return list(dict.fromkeys(name for name in changed if name in touched))
 
     def touched(self, pseudonym: bytes) -> None:
-        """Note that a patient changed outside `apply`, as by the policy."""
-        self._changed[pseudonym] = None
+        """Note that a patient may have changed outside `apply`, as by the policy."""
+        self._changed.append(pseudonym)
+        self._touched.add(pseudonym)
 
     def apply(self, event: Vitals) -> Applied:
         """Let an event change its patient; a tick concerns nobody in particular: not for here."""
-        self._changed[event.pseudonym] = None
+        self._changed.append(event.pseudonym)
         patient = self.patients.get(event.pseudonym)
         if patient is None:
-            patient = self.patients[event.pseudonym] = Patient(History(self.slots))
+            history = History(self.slots, event.pseudonym)
+            patient = self.patients[event.pseudonym] = Patient(history)
         patient.history.hear(event.received_at)
         if event.kind is PATIENT:
             applied = self._identify(patient, event)
@@ -115,59 +142,54 @@ class Ward:
             applied = self._measure(patient, event)
         return applied._replace(head=patient.history.head)
 
-    def follow(self, messages: Messages, rows: Floats) -> Iterator[Applied]:
+    def follow(self, messages: Messages, rows: Floats) -> Followed:
         """Let messages change their patients in order; what `apply` does, run by run.
-
-        When what a message did is given, nothing but measurements of those that follow has
-        happened: who and where its patient is, and in which encounter, is as of it.
 
         Args:
             messages: refusals and ticks among them are UNTOUCHED.
             rows: (M, len(FEATURES)) float32: features of those that are SCORED are written into
                 its rows, in order; none are where M is 0, else M is enough.
         """
-        slots, done = self._slots_of(messages), np.zeros((len(messages), 5), np.int64)
+        slots = np.empty(len(messages), np.int64)
+        done = np.empty((len(messages), DONE), np.int64)
+        met, stays = dict[int, Applied](), dict[int, bytes]()
+        unnamed = np.flatnonzero(messages.fields[:, NAMED] == 0).tolist()
         told, start, taken = np.frombuffer(messages.told, np.uint8), 0, 0
         these = Measurements(told, messages.fields, slots, done)
         while start < len(messages):
             end, taken, why = follow(self.slots.store, self.slots.sheet, these, rows, start, taken)
-            yield from self._followed(messages.names[start:end], done[start:end])
+            self._changed += messages.names[start:end]
+            for place in unnamed:
+                if start <= place < end:
+                    stays[place] = self.patients[messages.names[place]].encounter
             start = end
             if why == FULL:
                 self.slots.make_room(int(slots[end]), int(messages.fields[end, READINGS]))
-            elif why == STRANGE and not self._knows_now(messages.names[end], slots, end):
+            elif why == STRANGE:
                 self._did = 0
-                applied = self._meet(messages.event(end), rows, taken)
-                done[end, DID] = self._did
+                event = messages.event(end)
+                applied = met[end] = self._meet(event, rows, taken)
+                done[end] = self._as_done(applied, messages.names[end], slots[end:])
+                if not isinstance(event, Refusal) and not messages.fields[end, NAMED]:
+                    stays[end] = event.encounter or self._encounter(event.pseudonym)
                 taken += applied.row != NONE
                 start += 1
-                yield applied
         self.conflicts = np.flatnonzero(done[:, DID] & CONFLICT).tolist()
+        return Followed(done, met, stays, slots, self.slots.groups.names)
 
-    def _slots_of(self, messages: Messages) -> npt.NDArray[np.int64]:
-        known, kinds = self.patients.get, messages.fields[:, KIND].tolist()
-        found = [
-            patient.history.slot if kind != ODD and (patient := known(name)) is not None else NONE
-            for name, kind in zip(messages.names, kinds, strict=True)
-        ]
-        return np.array(found, np.int64)
+    def _as_done(self, applied: Applied, name: bytes, slots: Numbers) -> tuple[int, ...]:
+        """Tell what was met as the numbers of a measurement, and note the slot of its patient."""
+        patient, revised_at = self.patients.get(name), applied.revised_at
+        group = over = 0
+        if patient is not None:
+            slots[0] = patient.history.slot
+            group, over = self.slots.store.group[slots[0]], patient.discharged
+        revised_at = UNREVISED if revised_at is None else revised_at
+        return self._did, revised_at, applied.head, applied.row, applied.suspect, group, over
 
-    def _knows_now(self, name: bytes, slots: npt.NDArray[np.int64], place: int) -> bool:
-        """Tell whether somebody heard of the patient since the slots were looked up."""
-        if slots[place] != NONE:
-            return False
+    def _encounter(self, name: bytes) -> bytes:
         patient = self.patients.get(name)
-        slots[place] = NONE if patient is None else patient.history.slot
-        return patient is not None
-
-    def _followed(self, names: Sequence[bytes], done: npt.NDArray[np.int64]) -> Iterator[Applied]:
-        self._changed |= dict.fromkeys(names)
-        for did, revised_at, head, row, suspect in done.tolist():
-            disposition, cause = _judge(did)
-            revised = None if revised_at == UNREVISED else revised_at
-            if suspect:
-                cause = _suspected(cause, suspect)
-            yield Applied(disposition, cause, revised, False, head, row, suspect)  # noqa: FBT003 - five a million times
+        return (patient.encounter if patient else b"") or ABSENT
 
     def _meet(self, event: Vitals | Refusal, rows: Floats, taken: int) -> Applied:
         """Let a message change its patient that is no measurement of an encounter that goes on."""
@@ -208,7 +230,7 @@ class Ward:
         patient = self.patients.pop(pseudonym, None)
         if patient is not None:
             patient.history.end()
-            self._changed[pseudonym] = None
+            self.touched(pseudonym)
 
     def _identify(self, patient: Patient, event: Vitals) -> Applied:
         if event.demographics is None:
@@ -236,7 +258,7 @@ class Ward:
             patient.enter(entering)
         did, revised_at = patient.history.measure(event)
         self._did = did
-        disposition, cause = _judge(did)
+        disposition, cause = judge(did)
         return Applied(disposition, cause, None if revised_at == UNREVISED else revised_at, moved)
 
 
@@ -278,8 +300,7 @@ def _suspected(cause: Cause, suspect: int) -> Cause:
     return Cause.SUSPECT_DELTA if suspect & JUMPED else Cause.SUSPECT_FLAT
 
 
-@cache
-def _judge(did: int) -> tuple[Disposition, Cause]:
+def judge(did: int) -> tuple[Disposition, Cause]:
     """Say what becomes of an event, from what its readings did."""
     behind, did = did & BEHIND, did & ~BEHIND
     if did & (NEW | REVISED):
