@@ -17,7 +17,6 @@ from services.monitoring.counting import CountTask
 from services.runtime.ports import Output, Record, Row
 
 CODEC = codec()
-MALFORMED: dict[str, object] = {"scores": packed([float("nan")] * 3, "<f4")}
 
 ENTRIES = st.builds(
     Scored,
@@ -45,21 +44,19 @@ def batches(draw: st.DrawFn) -> bytes:
     entries = draw(st.lists(ENTRIES, max_size=4))
     role = draw(st.sampled_from([Role.SHOWN] * 4 + [Role.SHADOW]))
     made = batch(entries, watermark=draw(HOURS), role=role)
-    match draw(st.integers(0, 11)):
-        case 0:
-            return b"no batch"
-        case 1:
-            made = msgspec.structs.replace(made, **MALFORMED)
-        case 2:  # of two such that lie together, the bytes are as many as they should be
-            made = msgspec.structs.replace(made, values=made.values + bytes(8))
-        case 3:
-            made = msgspec.structs.replace(made, values=made.values[8:])
-        case 4:
-            made = msgspec.structs.replace(
-                made, cohort_dimensions=[], cohort_labels=[], cohorts=b""
-            )
-        case 5:
-            made = msgspec.structs.replace(made, cohort_labels=made.cohort_labels[:-1])
+    spoiled: list[dict[str, object]] = [
+        {"scores": packed([float("nan")] * len(entries), "<f4")},
+        # Of two such that lie together, the bytes are as many as they should be.
+        {"values": made.values + bytes(8)},
+        {"values": made.values[8:]},
+        {"cohort_labels": made.cohort_labels[:-1]},
+        {"cohort_dimensions": [], "cohort_labels": [], "cohorts": b""},
+    ]
+    chosen = draw(st.integers(0, 11))
+    if chosen == 0:
+        return b"no batch"
+    if chosen <= len(spoiled):
+        made = msgspec.structs.replace(made, **spoiled[chosen - 1])
     return CODEC.encode(made)
 
 
