@@ -67,23 +67,26 @@ LEDGER: Final = (
 
 
 class Rows:
-    """The rows of one table, each a tuple: columns are made of them once a block."""
+    """The rows of one table, gathered in its columns."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names, self._rows = tuple(names), list[tuple[Any, ...]]()
+        self._columns: dict[str, list[Any]] = {name: [] for name in names}
+        self._cells = tuple(self._columns.values())
         self._in_order = itemgetter(*names)
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Take a row, its cells in the order of the names."""
-        self._rows.append(row)
+        for cells, cell in zip(self._cells, row, strict=True):
+            cells.append(cell)
 
     def extend(self, columns: Columns) -> None:
         """Take the rows of columns of these names."""
-        self._rows += zip(*self._in_order(columns), strict=True)
+        for cells, more in zip(self._cells, self._in_order(columns), strict=True):
+            cells.extend(more)
 
     def columns(self) -> Columns:
         """Give all rows as columns."""
-        return dict(zip(self._names, zip(*self._rows, strict=True), strict=False))
+        return dict(self._columns)
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -98,7 +101,7 @@ class Block(msgspec.Struct, frozen=True):
         The store takes in the rows of one month together or not at all. Were a block of two
         months cut off, a chain could have a hole below its head.
         """
-        if not self.ledger:
+        if not self.ledger["timestamp"]:
             return []
         months = np.array(self.ledger["timestamp"], "datetime64[ms]").astype("datetime64[M]")
         cuts = [0, *(np.flatnonzero(months[1:] != months[:-1]) + 1).tolist(), len(months)]
@@ -161,14 +164,15 @@ class Recorder:
         self.bytes = 0
 
     def _record(self, source: Source, record: Record) -> None:
-        value = record.value
+        value, headers = record.value, record.headers
         digest = withheld(value)
+        key = None if source.phi else record.key
         fact = Fact(
             record.offset,
             record.timestamp_type,
             record.timestamp_ms,
-            None if source.phi else record.key,
-            record.headers,
+            key,
+            headers,
             digest if source.phi else value,
         )
         chain = (source.topic_id, record.partition)
@@ -188,19 +192,19 @@ class Recorder:
                 head.sequence,
                 record.timestamp_type,
                 record.timestamp_ms,
-                fact.key,
-                [name for name, _ in record.headers],
-                [value for _, value in record.headers],
+                key,
+                [name for name, _ in headers],
+                [value for _, value in headers],
                 None if source.phi else value,
                 digest.length,
                 digest.sha256,
                 leaf_hash,
                 head.chain,
-                trace_id(record.headers),
+                trace_id(headers) if headers else "",
             )
         )
         self.rows += 1
-        self.bytes += len(value or b"")
+        self.bytes += digest.length if value else 0
 
     def _chain_id(self, chain: Chain) -> bytes:
         if chain not in self._chain_ids:

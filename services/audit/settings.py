@@ -36,6 +36,6 @@ class AuditSettings(ServiceSettings):
     """How the ledger is written."""
 
     home: Path = Field(default=Path(".vigil"), description="holds audit.lock and rebuild.lock")
-    block_rows: int = Field(default=10_000, ge=1, description="rows that fill a block")
+    block_rows: int = Field(default=30_000, ge=1, description="rows that fill a block")
     block_bytes: int = Field(default=32 << 20, ge=1, description="values that fill a block")
     block_s: float = Field(default=0.8, gt=0, le=1, description="age at which a block is written")

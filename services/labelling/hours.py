@@ -74,9 +74,16 @@ class Hours(Mapping[int, Score]):
 
     @override
     def __getitem__(self, hour: int) -> Score:
+        found = self.score(hour)
+        if found is None:
+            raise KeyError(hour)
+        return found
+
+    def score(self, hour: int) -> Score | None:
+        """Give the score of an hour, if there is one; an hour that is new raises nothing."""
         at = self._at(hour)
         if at is None:
-            raise KeyError(hour)
+            return None
         place = self._places[at]
         return Score(
             self._scores[at],

@@ -21,7 +21,9 @@ from services.core.events import (
 FARTHEST: Final = 62_135_596_800_000_000
 """The year 1, and as far the other way, µs: no calendar of ours begins before it."""
 _OBSERVATION: Final = tuple(Kind).index(Kind.OBSERVATION)
-_UNUSABLE: Final = (Cause.UNUSABLE, Cause.UNREADABLE)
+_SCORED: Final = int(Disposition.SCORED)  # an enum's member is slow to look up and to compare
+_ABSTAINED: Final = int(Disposition.ABSTAINED)
+_UNUSABLE: Final = (int(Cause.UNUSABLE), int(Cause.UNREADABLE))
 _WIDTHS: Final = {
     "kinds": 1,
     "dispositions": 1,
@@ -72,7 +74,7 @@ def _entries(batch: PredictionBatch, cohorts: list[Cohorts]) -> Iterator[Entry]:
     thresholds = np.frombuffer(batch.thresholds, "<f4").tolist()
     columns = zip(batch.dispositions, batch.causes, batch.kinds, strict=True)
     for i, (disposition, cause, kind) in enumerate(columns):
-        scored = disposition == Disposition.SCORED
+        scored = disposition == _SCORED
         if not scored and not _was_seen(disposition, cause, kind):
             continue
         if scored and not math.isfinite(scores[i] + thresholds[i]):
@@ -86,7 +88,7 @@ def _entries(batch: PredictionBatch, cohorts: list[Cohorts]) -> Iterator[Entry]:
 def _was_seen(disposition: int, cause: int, kind: int) -> bool:
     """Tell whether something was measured of which the model said nothing."""
     usable = cause not in _UNUSABLE
-    return disposition == Disposition.ABSTAINED and kind == _OBSERVATION and usable
+    return disposition == _ABSTAINED and kind == _OBSERVATION and usable
 
 
 def _cohorts(batch: PredictionBatch) -> list[Cohorts]:

@@ -75,7 +75,7 @@ class Register:
         """
         stay = self.stays.get(entry.key) or Stay()
         hour = hour_of(entry.measured_at)
-        score = stay.scores.get(hour)
+        score = stay.scores.score(hour)
         fresh = _measured(score, entry, self._shared(model), self._shared(entry.cohorts))
         if fresh is score and stay.began <= hour <= stay.last:
             return

@@ -9,8 +9,11 @@ from typing import Any, Final
 
 from chdb import session as chdb_session
 
+from services.local.home import REPO
 from services.local.statement import Statement
 
+SETTINGS: Final = REPO / "infra" / "clickhouse" / "merges.xml"
+"""What the server of docker-compose.yml is told too."""
 CODE: Final = re.compile(r"Code: (\d+)\.")
 # Embedded, the engine takes a bare expression for a query; a server does not.
 AS_A_SERVER: Final = {"implicit_select": "0"}
@@ -94,7 +97,7 @@ class Engine:
 
 def _opened(data: str) -> Any:
     try:
-        return chdb_session.Session(data)  # type: ignore[no-untyped-call]  # chdb has no types here
+        return chdb_session.Session(f"{data}?config-file={SETTINGS}")  # type: ignore[no-untyped-call]  # chdb has no types here
     except RuntimeError as error:
         raise EngineError(str(error)) from error
 

@@ -14,6 +14,7 @@ from faust.types import TP
 from services.core.errors import Retry
 from services.monitoring.agents import FaustWire, add_agents
 from services.monitoring.desk import Desk, MakeTask, Meter, Place, standing
+from services.monitoring.outputs import TALLIES
 from services.monitoring.transport import CommittedApp, delivered
 from services.runtime.kafka.client import Options
 from services.runtime.tables import written
@@ -82,7 +83,7 @@ class Monitor:
             topic: f"{wiring.service}-{name}-changelog" for topic, name in wiring.tables.items()
         }
         wire = FaustWire(self.app, self._changelogs, wiring.prefix)
-        self.desk = Desk(makers, wire, meter=meter, clock=time.monotonic)
+        self.desk = Desk(makers, wire, meter=meter, clock=time.monotonic, singly={TALLIES})
         self._failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         add_agents(self.app, self.desk, prefix=wiring.prefix, fail=self.fail)
         self.app.on_partitions_revoked.connect(self._revoked)

@@ -1,6 +1,6 @@
 """Counting: the events of one source partition become tallies of windows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -36,14 +36,31 @@ class CountTask(Generic[E]):
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Count records of the partition, in order; give the tallies that are due after each."""
+        run: list[tuple[int, E]] = []
+        origins: list[Record] = []
         for record in records:
             try:
-                event = self._codec.decode(record.value or b"", self._event)
-                self._fold.take(event, record.offset)
+                run.append((record.offset, self._codec.decode(record.value or b"", self._event)))
             except Refusal as refusal:
+                yield from self._count(run, origins)
                 yield dead_output(self._codec, record, refusal)
+                run, origins = [], []
+            else:
+                origins.append(record)
+        yield from self._count(run, origins)
+
+    def _count(self, run: Sequence[tuple[int, E]], records: Sequence[Record]) -> Iterator[Output]:
+        """Count decoded records, as many at once as their fold can."""
+        at = 0
+        while at < len(run):
+            try:
+                taken = self._fold.take_run(run[at:])
+            except Refusal as refusal:
+                yield dead_output(self._codec, records[at], refusal)
+                at += 1
             else:
                 yield from self._due(final=False)
+                at += taken
 
     def flush(self) -> Iterable[Output]:
         """Give the tally of each closed window that changed; for when nothing will follow."""

@@ -7,6 +7,7 @@ they are not counted twice, because every row knows through which offset it has 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -45,7 +46,7 @@ class Meter(Protocol):
     """What a desk tells about itself; must not raise and not block."""
 
     def handled(self, records: Sequence[Record], outputs: Sequence[Output]) -> None:
-        """A record went through its task."""
+        """Records of a partition went through their task."""
 
     def committed(self, seconds: float) -> None:
         """Everything handled is durable, so long after the first of it was handled."""
@@ -68,6 +69,7 @@ class Desk:
         *,
         meter: Meter,
         clock: Callable[[], float],
+        singly: AbstractSet[str] = frozenset(),
     ) -> None:
         """Begin without a partition.
 
@@ -76,8 +78,10 @@ class Desk:
             wire: where outputs and rows go.
             meter: hears about progress.
             clock: monotonic seconds; for the meter alone.
+            singly: topics of whose records the meter wants to hear what each of them led to.
         """
         self._makers, self._wire, self._meter, self._clock = makers, wire, meter, clock
+        self._singly = singly
         self._seats: dict[Place, _Seat] = {}
         self._outputs: list[Output] = []
         self._unsettled: list[Acknowledge] = []
@@ -138,17 +142,17 @@ class Desk:
             return  # of a partition that has moved on, or handed out again within this life
         if not self._unsettled:
             self._began = self._clock()
-        for record in run:
-            if record.offset > seat.position:
-                self._hand(seat, record)
+        fresh = [record for record in run if record.offset > seat.position]
+        for records in [[record] for record in fresh] if run[0].topic in self._singly else [fresh]:
+            self._hand(seat, records)
         self._unsettled.append(acknowledge)
 
-    def _hand(self, seat: _Seat, record: Record) -> None:
-        outputs = list(seat.task.handle([record]))
-        seat.position, seat.moved = record.offset, True
+    def _hand(self, seat: _Seat, records: Sequence[Record]) -> None:
+        outputs = list(seat.task.handle(records))
+        seat.position, seat.moved = records[-1].offset, True
         self._outputs += outputs
-        self._handled += 1
-        self._meter.handled([record], outputs)
+        self._handled += len(records)
+        self._meter.handled(records, outputs)
 
     async def publish(self) -> None:
         """Write the outputs so far, so that readers need not wait for a flush."""

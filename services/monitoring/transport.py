@@ -26,9 +26,10 @@ from typing_extensions import override
 from services.core.errors import CommandError
 from services.core.faults import Fault
 
-FETCH_WAIT_MS: Final = 100
+FETCH_WAIT_MS: Final = 500
 FETCH_BYTES: Final = 1 << 20
-"""For which a broker waits so long: nobody waits for a window of hours."""
+"""For which a broker waits so long: nobody waits for a window of hours, and what comes together
+is counted together."""
 RUN_RECORDS: Final = 100
 """So many records are handled before anything else gets its turn."""
 RETRY_S: Final = 0.2

@@ -9,11 +9,15 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from xml.etree import ElementTree as ET
 
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
+
+from services.local.engine import SETTINGS
+from services.local.home import REPO
 
 pytestmark = pytest.mark.wire
 ENDS_S = 120.0
@@ -110,6 +114,14 @@ def test_a_setting_holds_for_its_own_request_only(client: Client) -> None:
     usual = client.command(query)
     assert client.command(query, settings={"max_block_size": 1234}) == 1234
     assert client.command(query) == usual
+
+
+def test_parts_are_merged_as_on_the_server_of_containers(client: Client) -> None:
+    [told] = ET.parse(SETTINGS).iter("merge_selector_base")  # noqa: S314 - a file of ours
+    asked = "SELECT value FROM system.merge_tree_settings WHERE name = 'merge_selector_base'"
+    assert client.query(asked).result_rows == [(told.text,)]
+    compose = (REPO / "docker-compose.yml").read_text()
+    assert f"./{SETTINGS.relative_to(REPO)}:/etc/clickhouse-server/config.d/" in compose
 
 
 def test_read_only_is_read_only(client: Client) -> None:

@@ -39,17 +39,18 @@ def vitals(event: events.Vitals) -> Columns:
         must(len(getattr(event, name)) == readings, name)
     must(len(event.entries) == 2 * readings or not readings, "entries")
     must(len(event.entries) >= 2 and len(event.entries) % 2 == 0, "entries")  # noqa: PLR2004 - one uint16
-    row = dict(zip(_OF_VITALS, _cells_of_vitals(event), strict=True))
-    row["kind"] = str(event.kind)
-    row |= {n: fixed(getattr(event, n), n) for n in ("pseudonym", "encounter")}
-    return one_row(row | _person(event))
+    columns: Columns = dict(zip(_OF_VITALS, zip(_cells_of_vitals(event)), strict=True))
+    columns["kind"] = (str(event.kind),)
+    columns["pseudonym"] = (fixed(event.pseudonym, "pseudonym"),)
+    columns["encounter"] = (fixed(event.encounter, "encounter"),)
+    return columns | _person(event)
 
 
 def patients(event: events.Patient) -> Columns:
     """One row."""
     row: dict[str, Any] = {"updated_at": event.updated_at}
     row |= {n: fixed(getattr(event, n), n) for n in ("pseudonym", "encounter")}
-    return one_row(row | _person(event))
+    return one_row(row) | _person(event)
 
 
 def alerts(event: events.Alert) -> Columns:
@@ -92,16 +93,16 @@ def dead_letters(event: events.DeadLetter) -> Columns:
     return one_row(row)
 
 
-def _person(event: events.Vitals | events.Patient) -> dict[str, Any]:
+def _person(event: events.Vitals | events.Patient) -> Columns:
     if event.demographics is None and event.stay is None:
         return _NOBODY
     return _known_of(event.demographics or events.Demographics(), event.stay or _NOWHERE)
 
 
-def _known_of(who: events.Demographics, stay: events.Stay) -> dict[str, Any]:
+def _known_of(who: events.Demographics, stay: events.Stay) -> Columns:
     names = ("age", "sex", "race", "ethnicity", "language", "payer")
     place = {name: getattr(stay, name) for name in ("unit", "admitted_at", "ended_at")}
-    return {name: getattr(who, name) for name in names} | {"status": stay.status} | place
+    return one_row({name: getattr(who, name) for name in names} | {"status": stay.status} | place)
 
 
 _NOWHERE: Final = events.Stay(status="")

@@ -67,10 +67,14 @@ class Calendar:
         """Whether the watermark has entered another hour since something was asked to be due."""
         return self._turned
 
+    def moves(self, watermark: int | None) -> bool:
+        """Tell whether time moves on by an event's watermark, µs."""
+        return watermark is not None and (self.watermark is None or watermark > self.watermark)
+
     def advance(self, watermark: int | None, offset: int) -> None:
         """Move on to an event's watermark, µs, after the event was counted."""
         self.mark = offset
-        if watermark is None or (self.watermark is not None and watermark <= self.watermark):
+        if watermark is None or not self.moves(watermark):
             return
         if self.watermark is None:
             self._begin(watermark)

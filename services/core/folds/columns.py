@@ -1,6 +1,6 @@
-"""The columns of a PredictionBatch as arrays, held to what the fold takes for granted."""
+"""The columns of PredictionBatches as arrays, held to what the fold takes for granted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -35,9 +35,10 @@ _WIDTHS: Final = {
 
 
 class Columns(NamedTuple):
-    """What the fold reads of a batch; n entries.
+    """What the fold reads of batches; n entries in all.
 
     Attributes:
+        source: (n,) place of the entry's batch.
         counts: (n,) whether the entry counts at all.
         measures: (n,) whether its values count too.
         scored: (n,) whether it has a score.
@@ -48,10 +49,11 @@ class Columns(NamedTuple):
         values: one per set bit.
         above: (n,) whether the score reached its threshold.
         decisions: (n,) Decision.
-        cohorts: (n, dimensions) places in `labels`.
-        labels: names of cohorts.
+        cohorts: (n, dimensions) places among the labels of all batches, one after the other.
+        labels: of each batch the names of cohorts.
     """
 
+    source: NDArray[np.intp]
     counts: NDArray[np.bool_]
     measures: NDArray[np.bool_]
     scored: NDArray[np.bool_]
@@ -62,50 +64,60 @@ class Columns(NamedTuple):
     values: NDArray[np.float64]
     above: NDArray[np.bool_]
     decisions: NDArray[np.uint8]
-    cohorts: NDArray[np.uint16]
-    labels: list[str]
+    cohorts: NDArray[np.intp]
+    labels: list[list[str]]
 
 
-def columns_of(batch: PredictionBatch, dimensions: Iterable[str]) -> Columns:
-    """Read the columns of a batch.
+def columns_of(batches: Sequence[PredictionBatch], dimensions: Iterable[str]) -> Columns:
+    """Read the columns of batches, one after the other: for few entries a batch costs as for many.
 
     Args:
-        batch: of one partition.
-        dimensions: of the cohorts that are asked for; one that the batch does not have is unknown.
+        batches: at least one, of one partition and with the same dimensions of cohorts.
+        dimensions: of the cohorts that are asked for; one that the batches lack is unknown.
 
     Raises:
-        Refusal: a column is too short or too long, or names what does not exist (AVRO_SYNTAX), a
-            number is not finite (NUM_NONFINITE) or lies beyond its range (NUM_RANGE).
+        Refusal: of some batch a column is too short or too long, or names what does not exist
+            (AVRO_SYNTAX), a number is not finite (NUM_NONFINITE) or lies beyond its range
+            (NUM_RANGE).
     """
-    for name, width in _WIDTHS.items():
-        if len(getattr(batch, name)) != batch.entries * width:
-            raise Refusal(Reason.AVRO_SYNTAX, name)
-    kinds = np.frombuffer(batch.kinds, np.uint8)
-    dispositions = np.frombuffer(batch.dispositions, np.uint8)
-    causes = np.frombuffer(batch.causes, np.uint8)
+    sizes = [batch.entries for batch in batches]
+    joined = {name: _joined(batches, name) for name in _WIDTHS}
+    kinds = np.frombuffer(joined["kinds"], np.uint8)
+    dispositions = np.frombuffer(joined["dispositions"], np.uint8)
+    causes = np.frombuffer(joined["causes"], np.uint8)
     somebody = kinds != TICK
     scored = (dispositions == _SCORED) & somebody
     usable = (causes != _UNUSABLE) & (causes != _UNREADABLE)
     counts = scored | ((dispositions == _ABSTAINED) & usable & somebody)
-    measured_at = np.frombuffer(batch.measured_at, "<i8")
+    measured_at = np.frombuffer(joined["measured_at"], "<i8")
     _in_range(measured_at[counts])
-    bitmaps = np.frombuffer(batch.bitmaps, "<u8")
-    first, values = _values(batch, bitmaps)
-    cohorts, labels = _cohorts(batch, dimensions)
+    bitmaps = np.frombuffer(joined["bitmaps"], "<u8")
+    first, values = _values(batches, sizes, bitmaps)
+    cohorts, labels = _cohorts(batches, sizes, dimensions)
     return Columns(
+        source=np.repeat(np.arange(len(sizes)), sizes),
         counts=counts,
         measures=counts & (kinds == OBSERVATION),
         scored=scored,
-        pseudonyms=batch.pseudonyms,
+        pseudonyms=joined["pseudonyms"],
         measured_at=measured_at,
         bitmaps=bitmaps,
         first=first,
         values=values,
-        above=_above(batch, scored),
-        decisions=np.frombuffer(batch.decisions, np.uint8),
+        above=_above(joined["scores"], joined["thresholds"], scored),
+        decisions=np.frombuffer(joined["decisions"], np.uint8),
         cohorts=cohorts,
         labels=labels,
     )
+
+
+def _joined(batches: Sequence[PredictionBatch], name: str) -> bytes:
+    width = _WIDTHS[name]
+    found: list[bytes] = [getattr(batch, name) for batch in batches]
+    for batch, column in zip(batches, found, strict=True):
+        if len(column) != batch.entries * width:
+            raise Refusal(Reason.AVRO_SYNTAX, name)
+    return b"".join(found)
 
 
 def _in_range(measured_at: NDArray[np.int64]) -> None:
@@ -114,46 +126,53 @@ def _in_range(measured_at: NDArray[np.int64]) -> None:
 
 
 def _values(
-    batch: PredictionBatch, bitmaps: NDArray[np.uint64]
+    batches: Sequence[PredictionBatch], sizes: Sequence[int], bitmaps: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     many = np.bitwise_count(bitmaps)
-    after = np.cumsum(many, dtype=np.int64)
-    if len(batch.values) != 8 * (after[-1] if len(after) else 0):
+    after = np.zeros(len(many) + 1, np.int64)
+    np.cumsum(many, out=after[1:])
+    told = np.cumsum([len(batch.values) for batch in batches])
+    if (told != 8 * after[np.cumsum(sizes)]).any():
         raise Refusal(Reason.AVRO_SYNTAX, "values")
-    values = np.frombuffer(batch.values, "<f8")
+    values = np.frombuffer(b"".join(batch.values for batch in batches), "<f8")
     if not np.isfinite(values).all():
         raise Refusal(Reason.NUM_NONFINITE, "values")
     if len(values) and np.abs(values).max() > _LARGEST:
         raise Refusal(Reason.NUM_RANGE, "values")
     if len(bitmaps) and int(bitmaps.max()) >> len(VARIABLES):
         raise Refusal(Reason.AVRO_SYNTAX, "bitmaps")
-    return after - many, values
+    return after[:-1], values
 
 
-def _above(batch: PredictionBatch, scored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    scores = np.frombuffer(batch.scores, "<f4")[scored]
-    thresholds = np.frombuffer(batch.thresholds, "<f4")[scored]
+def _above(
+    every_score: bytes, every_threshold: bytes, scored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    scores = np.frombuffer(every_score, "<f4")[scored]
+    thresholds = np.frombuffer(every_threshold, "<f4")[scored]
     if not (np.isfinite(scores).all() and np.isfinite(thresholds).all()):
         raise Refusal(Reason.NUM_NONFINITE, "scores")
-    above = np.zeros(batch.entries, bool)
+    above = np.zeros(len(scored), bool)
     above[scored] = scores >= thresholds
     return above
 
 
 def _cohorts(
-    batch: PredictionBatch, dimensions: Iterable[str]
-) -> tuple[NDArray[np.uint16], list[str]]:
-    """Codes of the dimensions asked for; the last label is that of a dimension that is missing."""
-    present = batch.cohort_dimensions
-    if len(batch.cohorts) != 2 * batch.entries * len(present):
-        raise Refusal(Reason.AVRO_SYNTAX, "cohorts")
-    codes = np.frombuffer(batch.cohorts, "<u2").reshape(batch.entries, len(present))
-    labels = [*batch.cohort_labels, UNKNOWN]
-    if codes.size and codes.max() >= len(labels) - 1:
+    batches: Sequence[PredictionBatch], sizes: Sequence[int], dimensions: Iterable[str]
+) -> tuple[NDArray[np.intp], list[list[str]]]:
+    """Codes of the dimensions asked for; a batch's last label is that of a missing dimension."""
+    present = batches[0].cohort_dimensions
+    for batch in batches:
+        if len(batch.cohorts) != 2 * batch.entries * len(present):
+            raise Refusal(Reason.AVRO_SYNTAX, "cohorts")
+    packed = np.frombuffer(b"".join(batch.cohorts for batch in batches), "<u2")
+    codes = packed.reshape(sum(sizes), len(present)).astype(np.intp)
+    known = np.array([len(batch.cohort_labels) for batch in batches])
+    unknown = np.repeat(known, sizes)[:, None]
+    if (codes >= unknown).any():
         raise Refusal(Reason.AVRO_SYNTAX, "cohorts")
     places = {name: place for place, name in enumerate(present)}
     asked = [places.get(dimension, len(present)) for dimension in dimensions]
     if len(present) in asked:
-        missing = np.full((batch.entries, 1), len(labels) - 1, np.uint16)
-        codes = np.concatenate([codes, missing], axis=1)
-    return codes[:, asked], labels
+        codes = np.concatenate([codes, unknown], axis=1)
+    before = np.repeat(np.cumsum(known + 1) - known - 1, sizes)[:, None]
+    return codes[:, asked] + before, [[*batch.cohort_labels, UNKNOWN] for batch in batches]

@@ -1,6 +1,6 @@
 """The shape of a fold: events in, tallies of windows out, state in rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from services.core.events import Tally
@@ -29,6 +29,19 @@ class Fold(Protocol[E_contra]):
 
         Raises:
             Refusal: it cannot be used; nothing was changed.
+        """
+
+    def take_run(self, run: Sequence[tuple[int, E_contra]]) -> int:
+        """Count some of the first events of a run, the same as one by one; then ask `due`.
+
+        Args:
+            run: at least one event of the partition after its offset, in order.
+
+        Returns:
+            How many were counted, at least one: those of which only the last may make a tally due.
+
+        Raises:
+            Refusal: the first cannot be used; nothing was changed.
         """
 
     def load(self, key: bytes, row: bytes | None) -> None:

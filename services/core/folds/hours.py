@@ -1,6 +1,6 @@
 """The fold of patient-hours: what one partition of predictions.v1 adds to each window."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from services.core.baseline import Baseline
 from services.core.cohorts import GROUP_DIMENSIONS
+from services.core.errors import Refusal
 from services.core.events import PredictionBatch, Role, Tally
 from services.core.folds.calendar import Calendar
 from services.core.folds.columns import Columns, columns_of
@@ -68,14 +69,48 @@ class HourFold:
 
     def take(self, event: PredictionBatch, offset: int) -> None:
         """Count a batch; one that was counted is ignored. Raises Refusal, and changes nothing."""
-        if offset <= self._calendar.mark:
-            return
-        if event.role is Role.SHOWN:
-            self._count(columns_of(event, GROUP_DIMENSIONS), offset)
-        self._calendar.advance(event.watermark, offset)
-        self._moved = True
+        self._take([(offset, event)])
 
-    def _count(self, columns: Columns, offset: int) -> None:
+    def take_run(self, run: Sequence[tuple[int, PredictionBatch]]) -> int:
+        """Count as many batches at once as nothing comes between.
+
+        A live feed brings a few entries in each: a batch of its own costs as much as dozens.
+        """
+        many = self._alike(run)
+        while True:
+            try:
+                self._take(run[:many])
+            except Refusal:
+                if many == 1:
+                    raise
+                many //= 2  # somewhere behind the first
+            else:
+                return many
+
+    def _alike(self, run: Sequence[tuple[int, PredictionBatch]]) -> int:
+        """Give for how many batches, at least one, the same windows take events.
+
+        Those are other windows after the watermark moved; a batch moves it after it was counted.
+        """
+        dimensions = run[0][1].cohort_dimensions
+        for place, (_, event) in enumerate(run):
+            if event.cohort_dimensions != dimensions:
+                return place
+            if self._calendar.moves(event.watermark):
+                return place + 1
+        return len(run)
+
+    def _take(self, run: Sequence[tuple[int, PredictionBatch]]) -> None:
+        fresh = [(offset, event) for offset, event in run if offset > self._calendar.mark]
+        shown = [(offset, event) for offset, event in fresh if event.role is Role.SHOWN]
+        if shown:
+            offsets, batches = zip(*shown, strict=True)
+            self._count(columns_of(batches, GROUP_DIMENSIONS), np.array(offsets))
+        for offset, event in fresh:
+            self._calendar.advance(event.watermark, offset)
+            self._moved = True
+
+    def _count(self, columns: Columns, offsets: NDArray[np.int64]) -> None:
         rows = np.flatnonzero(columns.counts)
         if not len(rows):
             return
@@ -86,14 +121,21 @@ class HourFold:
             start = calendar.start(place * calendar.length + calendar.origin)
             inside = rows if len(found) == 1 else rows[places == place]
             if start is not None:
-                self._add(start, columns, inside, offset=offset)
+                self._add(start, columns, inside, offsets)
 
-    def _add(self, start: int, columns: Columns, rows: NDArray[np.intp], *, offset: int) -> None:
+    def _add(
+        self,
+        start: int,
+        columns: Columns,
+        rows: NDArray[np.intp],
+        offsets: NDArray[np.int64],
+    ) -> None:
         window = self._window(start)
-        if window.mark >= offset:
+        new = rows[offsets[columns.source[rows]] > window.mark]
+        if not len(new):
             return
-        window.add(columns, rows)
-        window.mark = offset
+        window.add(columns, new)
+        window.mark = int(offsets[columns.source[new[-1]]])
         self._changed.add(start)
         self._calendar.changed(start)
 

@@ -1,7 +1,7 @@
 """The labels of one partition, folded into windows: of each hour the latest revision counts."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -143,6 +143,21 @@ class LabelFold:
         self._calendar.advance(event.watermark, offset)
         if self._calendar.watermark != before:
             self._forget()
+
+    def take_run(self, run: Sequence[tuple[int, Labelled]]) -> int:
+        """Count hours until one turns the hour, or cannot be used and is not the first."""
+        taken = 0
+        for offset, event in run:
+            try:
+                self.take(event, offset)
+            except Refusal:
+                if not taken:
+                    raise
+                break
+            taken += 1
+            if self._calendar.turned:
+                break
+        return taken
 
     def _replace(self, stay: _Stay, event: Labelled, offset: int) -> None:
         stays = self._windows.setdefault(stay.start, {})

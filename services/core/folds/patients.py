@@ -2,7 +2,8 @@
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -88,10 +89,10 @@ class PatientHours:
         return slot
 
     def add(self, columns: Columns, rows: NDArray[np.intp]) -> None:
-        """Count entries of a batch.
+        """Count entries of batches.
 
         Args:
-            columns: of the batch.
+            columns: of the batches.
             rows: the entries that lie in this window, rising.
         """
         names = columns.pseudonyms
@@ -104,9 +105,19 @@ class PatientHours:
         self._above[slots[above], hours[above]] = True
         self._raised[slots[columns.decisions[rows] == _RAISED]] = True
         self._abstained[slots[~scored]] = True
-        labels = [self._labels.setdefault(each, len(self._labels)) for each in columns.labels]
-        self._cohorts[slots] = np.array(labels, np.int32)[columns.cohorts[rows]]  # the last stays
+        codes = self._codes(columns.labels, set(columns.source[rows].tolist()))
+        self._cohorts[slots] = codes[columns.cohorts[rows]]  # the last stays
         self._measure(columns, rows, slots, (hours, moments))
+
+    def _codes(self, labels: Sequence[list[str]], there: AbstractSet[int]) -> NDArray[np.int32]:
+        """Give the code of each label of the batches that are there; those of the others are 0."""
+        known, codes = self._labels, list[int]()
+        for place, names in enumerate(labels):
+            if place in there:
+                codes += [known.setdefault(name, len(known)) for name in names]
+            else:
+                codes += [0] * len(names)
+        return np.array(codes, np.int32)
 
     def _measure(
         self,
