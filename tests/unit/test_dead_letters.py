@@ -172,7 +172,8 @@ def test_a_failure_outside_the_entries_refuses_the_whole_record() -> None:
 
     failing = ingest()
     failing._wire = Failing(codec())
-    (letter,) = letters(list(failing.handle([record(bundle(observation()))])))
+    # It writes a person's event; those of plain Observations are written where they are read.
+    (letter,) = letters(list(failing.handle([record(bundle(observation(), patient()))])))
     assert (letter.reason, letter.place, letter.entry) == ("UNEXPECTED", "ArithmeticError", -1)
 
 
