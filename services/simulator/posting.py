@@ -33,7 +33,7 @@ class Door:
     """
 
     def __init__(self, gateway: str, *, patience_s: float, stop: asyncio.Event) -> None:
-        self._gateway = gateway
+        self._gateway = gateway.rstrip("/")
         self._session = _session()
         self._patience_s = patience_s
         self._stop = stop
@@ -64,8 +64,10 @@ class Door:
 
     async def _try(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
         try:
-            url = self._gateway + path
-            async with self._session.post(url, data=body, headers=headers) as answer:
+            async with self._session.post(
+                self._gateway + path, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                await answer.read()  # the connection is of use again when all was read
                 asked = answer.headers.get("Retry-After", "")
                 return answer.status, float(asked) if asked.isdigit() else 0.0
         except _AWAY:

@@ -48,13 +48,14 @@ def _one(messages: list[Message], lane: int, *, panels: bool) -> Message:
     bodies = [msgspec.json.decode(message.body, type=Body) for message in messages]
     rounds = [_in_a_panel(body.entry) if panels else body.entry for body in bodies]
     entries = [entry for entries in rounds for entry in entries]
+    fewer = sum(len(body.entry) for body in bodies) - len(entries)
     return Message(
         source=messages[-1].source,
         time=messages[-1].time,
         lane=str(lane),
         body=msgspec.json.encode(Body(entries)),
         entries=len(entries),
-        observations=sum(message.observations for message in messages),
+        observations=sum(message.observations for message in messages) - fewer,
     )
 
 

@@ -25,8 +25,10 @@ class Gateway:
         self.answer = answer
         self.arrived: list[tuple[str, str, bytes]] = []
         self.answered: list[tuple[str, str, bytes]] = []
+        self.connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while await self._one(reader, writer):
                 pass
@@ -48,7 +50,9 @@ class Gateway:
         extra = "".join(f"{name}: {value}\r\n" for name, value in more.items())
         if status == 202:
             self.answered.append((path, headers["vigil-time"], body))
-        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 2\r\n{extra}\r\n{{}}".encode())
+        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 2\r\n{extra}\r\n".encode())
+        await asyncio.sleep(0.001)  # a body may come in a packet of its own
+        writer.write(b"{}")
         await writer.drain()
         return True
 
@@ -269,6 +273,39 @@ def test_a_message_refused_for_good_is_counted_and_the_next_goes_on() -> None:
     assert sent.refused == {400: 1}
     assert (sent.sent, sent.accepted, sent.entries) == (6, 5, 15)
     assert len(served.bodies()) == 5
+
+
+def test_a_redirect_is_not_followed_with_what_is_said_of_patients() -> None:
+    async def go() -> tuple[Sent, Gateway]:
+        async with gateway(taking) as (other, elsewhere):
+
+            async def answer(
+                path: str, headers: dict[str, str], body: bytes
+            ) -> tuple[int, dict[str, str]]:
+                del headers, body
+                return (307, {"Location": elsewhere + path}) if path == "/fhir" else (200, {})
+
+            async with gateway(answer) as (_, url):
+                return await feed(stream(3), url), other
+
+    sent, other = asyncio.run(go())
+    assert (sent.refused, other.arrived) == ({307: 3}, [])
+
+
+def test_requests_share_their_lanes_connection() -> None:
+    sent, served = run(taking, stream(100), Pace(connections=4))
+    assert (sent.accepted, sent.repeated) == (100, 0)
+    assert served.connections <= 4 + 1  # ticks have one of their own
+
+
+def test_an_address_may_end_with_a_slash() -> None:
+    async def go() -> tuple[Sent, Gateway]:
+        async with gateway(taking) as (served, url):
+            return await feed(stream(3), url + "/"), served
+
+    sent, served = asyncio.run(go())
+    assert sent.accepted == 3
+    assert {path for path, _, _ in served.arrived} == {"/fhir", "/ticks"}
 
 
 def test_a_refused_tick_ends_the_feed() -> None:
