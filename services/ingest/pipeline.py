@@ -1,6 +1,7 @@
 """From raw records to events: read, name, encrypt, encode. Each record stands alone.
 
-Notices of sources are another matter: what stood before decides what one of them leads to.
+But for two things: what stood before decides what a notice of a source leads to, and a patient is
+introduced to identity.v1 once a day.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ from services.core.notices import PATIENT_MERGE
 from services.core.notices import TICK as TIME
 from services.core.terminology.book import Terminology
 from services.ingest.glance import Glance, Result
+from services.ingest.introductions import PREFIX as INTRODUCED
+from services.ingest.introductions import Introductions
 from services.ingest.normalise.assemble import Assembler
 from services.ingest.normalise.envelope import FHIR, TICK, message_of, unnamed
 from services.ingest.normalise.findings import Message
@@ -57,9 +60,9 @@ OnReceipts = Callable[[Sequence[Receipt]], None]
 class Ingest:
     """Turns raw records into events; knows nothing of earlier ones.
 
-    All it remembers is which signals stand of the sources whose notices it reads. Duplicates,
-    versions and open encounters are settled downstream, where a patient's events meet: records of
-    one patient may stand in several partitions here.
+    All it remembers is which signals stand of the sources whose notices it reads, and whom it has
+    introduced today. Duplicates, versions and open encounters are settled downstream, where a
+    patient's events meet: records of one patient may stand in several partitions here.
     """
 
     def __init__(
@@ -87,18 +90,18 @@ class Ingest:
         self._vault = vault()
         self._partitions, self._on_receipts = partitions, on_receipts
         self._glance = Glance(terminology, pseudonym_key, self._wire)
-        self._sources = Sources()
+        self._sources, self._introductions = Sources(), Introductions()
         # What is remembered could be computed again: a ward writes about the same patients.
         self._partition = lru_cache(_REMEMBERED)(lambda name: partition_of(name, partitions))
-        self._identity = lru_cache(_REMEMBERED)(self._sealed_identity)
 
     def load(self, key: bytes, value: bytes | None) -> None:
-        """Take a row of what stands of a source."""
-        self._sources.load(key, value)
+        """Take a row of what is remembered."""
+        (self._introductions if key.startswith(INTRODUCED) else self._sources).load(key, value)
 
     def changes(self) -> Iterable[Row]:
-        """Give what stands of each source of which that changed."""
-        return self._sources.changes()
+        """Give what stands of each source of which that changed, and who was introduced."""
+        yield from self._sources.changes()
+        yield from self._introductions.changes()
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records into outputs; one that cannot be used becomes a dead letter."""
@@ -172,7 +175,8 @@ class Ingest:
         if result.subjects:
             epoch = self._vault.epoch_at(message.accepted_at)
             for subject, pseudonym in result.subjects.items():
-                outputs.append(self._identity(message.source, subject, pseudonym, epoch))
+                if self._introductions.due(pseudonym, message.accepted_at, epoch):
+                    outputs.append(self._identity(message.source, subject, pseudonym, epoch))
         digest = hashlib.sha256(message.body).digest()
         for refused in result.refused:
             whole = refused.payload is message.body
@@ -223,14 +227,8 @@ class Ingest:
         key = event.pseudonym + b"/" + half.encode()
         return Output(PATIENTS, key, self._codec.encode(view), partition)
 
-    def _sealed_identity(
-        self, source: str, identifier: str, pseudonym: bytes, epoch: int
-    ) -> Output:
-        """Write who a pseudonym is.
-
-        With every record: the topic is compacted, and so nothing that earlier records did decides
-        what this one gives.
-        """
+    def _identity(self, source: str, identifier: str, pseudonym: bytes, epoch: int) -> Output:
+        """Write who a pseudonym is."""
         reference = {"source": source, "reference": f"Patient/{identifier}"}
         identity = Identity(
             pseudonym=pseudonym,

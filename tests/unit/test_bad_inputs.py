@@ -293,8 +293,8 @@ def test_every_record_has_one_receipt_that_names_every_entry_once() -> None:
 def test_the_outputs_do_not_depend_on_how_the_records_were_cut_into_batches() -> None:
     contents = [case.content for case in REFUSED] + [case.content for case in ACCEPTED]
     records = [record(content, offset=offset) for offset, content in enumerate(contents)]
-    whole, single = ingest(), ingest
-    one_by_one = [output for r in records for output in single().handle([r])]
+    whole, single = ingest(), ingest()
+    one_by_one = [output for r in records for output in single.handle([r])]
     assert list(whole.handle(records)) == one_by_one
 
 
