@@ -166,6 +166,9 @@ def _java(cache: Path, remote: str | None) -> list[str]:
     return [
         str(JAVA),
         "-Xmx512m",
+        # G1 stops a broker with so little memory for 14 to 190 ms every three seconds
+        # (docs/decisions/0018), and everybody who waits for a commit with it.
+        "-XX:+UseZGC",
         "-XX:+ExitOnOutOfMemoryError",
         "--sun-misc-unsafe-memory-access=allow",
         f"-Dlog4j2.configurationFile={INFRA / 'log4j2.properties'}",
