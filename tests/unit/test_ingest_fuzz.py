@@ -29,5 +29,6 @@ def test_no_damage_leaves_the_handler_as_an_exception(seed: int) -> None:
     reasons = {e.detail for r in heard for e in r.entries if e.fate is Fate.DEAD}
     assert Reason.UNEXPECTED not in reasons
     assert len(reasons) > 15, "the damage is too much alike"
-    outputs = list(task.handle([builders.record(builders.observation())]))
+    sound = builders.observation(subject={"reference": "Patient/of-nobody-before"})
+    outputs = list(task.handle([builders.record(sound)]))
     assert [output.topic for output in outputs] == ["vitals.v1", "identity.v1", "receipts.v1"]

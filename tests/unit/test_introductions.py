@@ -33,9 +33,7 @@ def compacted(rows: Sequence[Row]) -> list[Row]:
     dies=st.integers(0, 8),
     whole=st.booleans(),
 )
-def test_a_restart_changes_nothing(
-    batches: list[list[Asked]], dies: int, *, whole: bool
-) -> None:
+def test_a_restart_changes_nothing(batches: list[list[Asked]], dies: int, *, whole: bool) -> None:
     undisturbed = Introductions()
     expected = [answers(undisturbed, asked) for asked in batches]
     current, rows = Introductions(), list[Row]()

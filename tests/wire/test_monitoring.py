@@ -28,6 +28,7 @@ from services.local.ports import free_port
 from services.monitoring.differences import differences, latest
 from services.monitoring.families import families
 from services.monitoring.outputs import DEAD_LETTERS, LABELLED, METRICS, PREDICTIONS, TALLIES
+from services.runtime.kafka.admin import partitions_of
 from services.runtime.kafka.reader import scan
 from services.runtime.ports import Output, Record
 
@@ -90,7 +91,7 @@ class Watched:
         return thread
 
     def read(self, topic: str) -> list[Record]:
-        places = [(topic, number) for number in range(PARTITIONS)]
+        places = partitions_of(self.options, [topic])
         return list(scan(self.options, places, patience_s=PATIENCE_S))
 
     def stated(self) -> list[Measurement]:
