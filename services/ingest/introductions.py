@@ -45,20 +45,28 @@ class Introductions:
         return rows.items()
 
     def due(self, pseudonym: bytes, accepted_at: int, epoch: int) -> bool:
-        """Say whether a record has to introduce its patient, and remember that it did.
+        """Say whether a record has to introduce its patient.
 
         Args:
             pseudonym: of the patient.
             accepted_at: of the record, microseconds since 1970.
             epoch: of the key by which the introduction is sealed.
         """
-        stamp = (accepted_at // DAY_US, epoch)
+        return _stamp(accepted_at, epoch) != self._stamp or pseudonym not in self._known
+
+    def told(self, pseudonyms: Iterable[bytes], accepted_at: int, epoch: int) -> None:
+        """Remember whom a record told of, once all that it leads to is written: see `due`."""
+        stamp = _stamp(accepted_at, epoch)
         if stamp > self._stamp:
             self._rows |= dict.fromkeys((PREFIX + name for name in self._known), None)
             self._stamp, self._known = stamp, {}
-        if stamp == self._stamp and pseudonym in self._known:
-            return False
-        if stamp == self._stamp:  # what was accepted before midnight comes late: not remembered
-            self._known[pseudonym] = None
-            self._rows[PREFIX + pseudonym] = _STAMP.pack(*stamp)
-        return True
+        if stamp < self._stamp:
+            return  # accepted before midnight, and late
+        for pseudonym in pseudonyms:
+            if pseudonym not in self._known:
+                self._known[pseudonym] = None
+                self._rows[PREFIX + pseudonym] = _STAMP.pack(*stamp)
+
+
+def _stamp(accepted_at: int, epoch: int) -> Stamp:
+    return accepted_at // DAY_US, epoch

@@ -172,11 +172,11 @@ class Ingest:
                 outputs += self._event(event)
             else:  # nearly all
                 outputs.append(Output(VITALS, event[0], event[1], self._partition(event[0])))
-        if result.subjects:
-            epoch = self._vault.epoch_at(message.accepted_at)
-            for subject, pseudonym in result.subjects.items():
-                if self._introductions.due(pseudonym, message.accepted_at, epoch):
-                    outputs.append(self._identity(message.source, subject, pseudonym, epoch))
+        at = message.accepted_at
+        epoch = self._vault.epoch_at(at) if result.subjects else 0
+        for subject, pseudonym in result.subjects.items():
+            if self._introductions.due(pseudonym, at, epoch):
+                outputs.append(self._identity(message.source, subject, pseudonym, epoch))
         digest = hashlib.sha256(message.body).digest()
         for refused in result.refused:
             whole = refused.payload is message.body
@@ -187,6 +187,8 @@ class Ingest:
         outputs.append(Output(RECEIPTS, message.ingest_id.encode(), written))
         if result.refused:
             outputs += self._merges(message, result.refused)
+        if result.subjects:  # last: a record that fails above has told of nobody
+            self._introductions.told(result.subjects.values(), at, epoch)
         return outputs, receipt
 
     def _event(self, event: Vitals) -> list[Output]:

@@ -1,12 +1,15 @@
 """Who is introduced to identity.v1: once a day and key, by the records alone."""
 
+import contextlib
 from collections.abc import Sequence
 
+import pytest
 from builders import ingest, observation, record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.introductions import DAY_US, PREFIX, Introductions
+from services.ingest.wire import Wire
 from services.runtime.ports import Row
 
 Asked = tuple[bytes, int, int]
@@ -19,7 +22,13 @@ ASKED = st.tuples(
 
 
 def answers(introductions: Introductions, asked: Sequence[Asked]) -> list[bool]:
-    return [introductions.due(*each) for each in asked]
+    return [answer(introductions, *each) for each in asked]
+
+
+def answer(introductions: Introductions, name: bytes, at: int, epoch: int) -> bool:
+    due = introductions.due(name, at, epoch)
+    introductions.told([name], at, epoch)
+    return due
 
 
 def compacted(rows: Sequence[Row]) -> list[Row]:
@@ -65,11 +74,27 @@ def test_whoever_is_new_under_the_latest_stamp_is_introduced_once(asked: list[As
 def test_the_changelog_keeps_those_of_the_latest_stamp_alone(asked: list[Asked]) -> None:
     introductions, rows = Introductions(), list[Row]()
     for each in asked:
-        introductions.due(*each)
+        answer(introductions, *each)
         rows += introductions.changes()
     latest = max((at // DAY_US, epoch) for _, at, epoch in asked)
     today = {PREFIX + name for name, at, epoch in asked if (at // DAY_US, epoch) == latest}
     assert {key for key, value in compacted(rows) if value is not None} == today
+
+
+def test_a_record_that_fails_after_its_patient_was_due_has_introduced_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = ingest()
+
+    def fail(*_: object) -> bytes:
+        raise ValueError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Wire, "receipt", fail)
+        with contextlib.suppress(ValueError):
+            task.handle([record(observation())])
+    later = list(task.handle([record(observation(), offset=1)]))
+    assert "identity.v1" in [output.topic for output in later]
 
 
 def test_a_patient_of_many_records_is_told_of_once() -> None:

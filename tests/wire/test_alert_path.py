@@ -43,7 +43,7 @@ class Hurt(WholePath):
 
 
 def a_ward() -> Ward:
-    """The ward whose messages are sent; the longer it takes, the more of them are damaged."""
+    """The ward whose messages are sent; now and then it damages one on purpose."""
     return Ward(np.random.default_rng(7), START, beds=BEDS)
 
 
