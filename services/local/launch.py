@@ -22,6 +22,8 @@ RECENT_S: Final = 60.0
 HELD: Final = 75  # exit code: another process of this name still lives
 HELD_S: Final = 5.0
 GONE_S: Final = 30.0
+GIVES_WAY: Final = "gives-way"
+NICEST: Final = 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +120,19 @@ def _taken_in_time(handle: int, deadline: float) -> bool:
     return True
 
 
+def give_way() -> None:
+    """Take the processor when no process of this session that does not give way wants it.
+
+    Linux has a class of its own for that, whose tasks are interrupted as soon as another wakes; a
+    nice one is left to end its turn of some milliseconds first.
+    """
+    os.nice(NICEST)
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Becomes `command`: arguments are run folder, name, niceness, then the command line."""
+    """Becomes `command`; told: run folder, name, GIVES_WAY or '-', then the command line."""
     run, name, command = Path(arguments[0]), arguments[1], list(arguments[3:])
     now = time.monotonic()
     lock = os.open(run / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -129,7 +142,8 @@ def main(arguments: Sequence[str]) -> None:
     record(run, name, begun)
     os.set_inheritable(lock, True)  # noqa: FBT003 - the standard library wants it by position
     time.sleep(begun.waits_until - now)
-    os.nice(int(arguments[2]))
+    if arguments[2] == GIVES_WAY:
+        give_way()
     os.execv(command[0], command)  # noqa: S606 - the command line of our own configuration
 
 

@@ -16,7 +16,7 @@ class Program:
         told_by: variable that tells the process its port.
         replaced_by: variable which, when set, says that this part runs elsewhere.
         final: exit codes after which it is not restarted.
-        niceness: how readily it gives way where the machine is busy, as `nice` counts.
+        gives_way: whether it waits where the machine is busy: nobody waits for it at a bedside.
     """
 
     name: str
@@ -25,15 +25,12 @@ class Program:
     told_by: str = "VIGIL_METRICS_PORT"
     replaced_by: str = ""
     final: tuple[int, ...] = (0, 3, 6)
-    niceness: int = 0
+    gives_way: bool = False
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
-
-WATCHING: Final = 19
-"""Niceness of what no clinician waits for: an alert goes first, what watches it catches up."""
 
 KAFKA: Final = Program(
     name="kafka",
@@ -50,7 +47,7 @@ CLICKHOUSE: Final = Program(
     port=8123,
     replaced_by="CLICKHOUSE_URL",
     final=(0,),
-    niceness=WATCHING,
+    gives_way=True,
 )
 STORES: Final = (KAFKA, CLICKHOUSE)
 SERVICES: Final = (
@@ -62,17 +59,7 @@ SERVICES: Final = (
     ),
     Program(name="ingest", command=_module("services.ingest"), port=9401),
     Program(name="scoring", command=_module("services.scoring"), port=9402),
-    Program(
-        name="labelling",
-        command=_module("services.labelling"),
-        port=9405,
-        niceness=WATCHING,
-    ),
-    Program(
-        name="monitoring",
-        command=_module("services.monitoring"),
-        port=9403,
-        niceness=WATCHING,
-    ),
-    Program(name="audit", command=_module("services.audit"), port=9404, niceness=WATCHING),
+    Program(name="labelling", command=_module("services.labelling"), port=9405, gives_way=True),
+    Program(name="monitoring", command=_module("services.monitoring"), port=9403, gives_way=True),
+    Program(name="audit", command=_module("services.audit"), port=9404, gives_way=True),
 )

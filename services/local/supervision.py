@@ -15,6 +15,7 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from services.core.errors import CommandError
 from services.core.faults import Fault
 from services.local.home import REPO, Home
+from services.local.launch import GIVES_WAY
 from services.local.roster import Program
 
 LONGEST_SOCKET: Final = 90  # of 107 bytes; the supervisor binds a longer name before it renames
@@ -137,7 +138,7 @@ def configuration(home: Home, programs: Iterable[Program], ports: Mapping[str, i
 
 
 def _section(home: Home, program: Program, port: int) -> str:
-    told = [str(home.run), program.name, str(program.niceness)]
+    told = [str(home.run), program.name, GIVES_WAY if program.gives_way else "-"]
     launcher = [sys.executable, "-m", "services.local.launch", *told]
     filled = [_filled(part, home, port) for part in program.command]
     return PROGRAM.format(

@@ -23,7 +23,7 @@ from services.runtime.tables import restore
 
 POLL_S: Final = 0.1
 IDLE_COMMIT_S: Final = 0.005
-SHORTEST_S: Final = 0.020
+SHORTEST_S: Final = 0.010
 LONGEST_S: Final = 0.100
 PART_BYTES: Final = 1 << 20
 """So much is handled before the clock is looked at: a Bundle of 1 MiB holds 1,500 entries."""

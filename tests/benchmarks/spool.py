@@ -14,7 +14,7 @@ from services.simulator.delivery import Pace
 from services.simulator.feeder import feed
 from services.simulator.messages import Message
 
-LANES = 16
+LANES = 48  # connections: with 16, what one waits for its answer holds back 5,000 events a second
 LENGTH_BYTES = 4
 PANEL = {"system": "http://loinc.org", "code": "85353-1"}
 

@@ -9,8 +9,11 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from services.local.home import REPO
 from services.local.launch import (
+    GIVES_WAY,
     LONGEST_WAIT_S,
     RECENT_S,
     Life,
@@ -53,8 +56,8 @@ def test_a_process_that_dies_for_ever_waits_the_longest_for_ever() -> None:
     assert begun.waits_until - begun.recent[-1] == LONGEST_WAIT_S == wait_s(10_000)
 
 
-def _launch(run: Path, *command: str) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-m", "services.local.launch", str(run), "it", "0", *command]
+def _launch(run: Path, *command: str, way: str = "-") -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "services.local.launch", str(run), "it", way, *command]
     return subprocess.Popen(line, cwd=REPO)
 
 
@@ -78,6 +81,26 @@ def test_the_process_keeps_the_pid_of_its_launcher_and_the_lock_until_it_ends(
         process.wait()
         assert not lives(tmp_path, "it")
     assert not lives(tmp_path, "never-started")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has a class for idle tasks")
+@pytest.mark.parametrize(("way", "gives"), [("-", False), (GIVES_WAY, True)])
+def test_a_process_that_gives_way_is_an_idle_task_and_so_are_its_threads(
+    tmp_path: Path, way: str, *, gives: bool
+) -> None:
+    told = tmp_path / "told"
+    look = (
+        "import os, sys, threading, pathlib\n"
+        "def tell():\n"
+        "    idle = os.sched_getscheduler(0) == os.SCHED_IDLE\n"
+        "    pathlib.Path(sys.argv[1]).write_text(str(idle))\n"
+        "thread = threading.Thread(target=tell)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    with _launch(tmp_path, sys.executable, "-c", look, str(told), way=way) as process:
+        assert process.wait(DEADLINE_S) == 0
+    assert told.read_text() == str(gives)
 
 
 def test_a_second_process_of_the_name_does_not_start(tmp_path: Path) -> None:
