@@ -1,6 +1,6 @@
 """However the changelog was cut, compacted and read again, it restores what was known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import wards
@@ -11,6 +11,8 @@ from wards import HOUR, MINUTE, START, Run, cut, log, measured, scorer, tick, wa
 from services.core.vitals import VARIABLES
 from services.runtime.ports import Record, Row
 from services.scoring.patients import journal
+from services.scoring.patients.message import Messages
+from services.scoring.patients.wire import Wire
 from services.scoring.pipeline import Scoring
 
 Log = list[Row]
@@ -116,6 +118,27 @@ def test_of_many_patients_charted_in_turn_one_message_in_two_lets_a_row_be_writt
         whole.append(sum(len(key) == len(wards.person("p")) for key in keys))
     started, first, second = whole[:ring], whole[ring : ring + turn], whole[ring + turn :]
     assert [sum(started), sum(first), sum(second)] == [0, patients, patients]
+
+
+def test_what_was_taken_out_of_the_ring_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "MESSAGES", 10)
+    run, written = Run(), Log()
+    for number in range(60):
+        event = measured(f"p{number % 4}", START + number * MINUTE, {"HR": 80})
+        list(run.task.handle(log([event], first=10 * number)))
+        written += run.task.changes()
+    done, events = list[bytes](), Wire.events
+
+    def counted(wire: Wire, messages: Sequence[bytes]) -> Messages:
+        done.extend(messages)
+        return events(wire, messages)
+
+    monkeypatch.setattr(Wire, "events", counted)
+    assert restored(written).dump() == run.task.dump()
+    # The ring and the leaf that pushed another out of it.
+    assert len(done) <= 10 + 1
 
 
 @pytest.mark.usefixtures("short")

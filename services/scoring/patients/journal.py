@@ -6,8 +6,8 @@ leaf that holds their oldest message since the last whole row is about to be tak
 its key is then free for another leaf. So compaction keeps one row per patient and one per key of
 the ring, and a transaction costs one record where it would else cost one for each patient.
 
-A row of a patient begins with the number of the last leaf that it includes; on a restore only
-later ones are done again.
+A row of a patient begins with the number of the last leaf that it includes, and a leaf says which
+is the oldest in the ring; on a restore only later ones are done again.
 """
 
 from collections import deque
@@ -49,11 +49,13 @@ class Leaf(msgspec.Struct, array_like=True, frozen=True):
         number: counts from 1.
         steps: messages as they were consumed, and pseudonyms of patients who were forgotten.
         policies: what the policy remembers, in the end, of the patients of whom that changed.
+        oldest: number of the oldest leaf in the ring; whole rows include all before it.
     """
 
     number: int
     steps: list[bytes]
     policies: dict[bytes, PolicyState]
+    oldest: int = 0
 
 
 class Journal:
@@ -88,7 +90,10 @@ class Journal:
         if self._settled:
             return
         leaves, self._settled, self._read = self._read.values(), True, {}
-        for leaf in sorted(leaves, key=lambda each: each.number):
+        # A leaf that was taken out of the ring stays in the changelog until its key is used again.
+        oldest = max((leaf.oldest for leaf in leaves), default=0)
+        needed = (leaf for leaf in leaves if leaf.number >= oldest)
+        for leaf in sorted(needed, key=lambda each: each.number):
             self._keep(leaf.number, [*self._again(leaf)])
         self._ward.changed()
 
@@ -129,8 +134,9 @@ class Journal:
         for some, last in _parts(steps):
             self._number += 1
             known = policies if last else {}
-            leaf = Leaf(self._number, [step for _, step in some], known)
-            self._keep(leaf.number, [*(name for name, _ in some), *known])
+            self._keep(self._number, [*(name for name, _ in some), *known])
+            oldest, _ = self._ring[0]
+            leaf = Leaf(self._number, [step for _, step in some], known, oldest)
             yield KEY + b"%d" % (self._number % KEYS), marked(msgspec.msgpack.encode(leaf))
 
     def _keep(self, number: int, names: list[bytes]) -> None:
