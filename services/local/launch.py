@@ -128,7 +128,8 @@ def give_way() -> None:
     """
     os.nice(NICEST)
     if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(PermissionError):  # a container may forbid it; niceness stays
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def main(arguments: Sequence[str]) -> None:
