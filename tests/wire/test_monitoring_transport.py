@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from lives import PATIENCE_S, Lives, until
 
 from services.core.errors import ExitCode
+from services.monitoring.app import FROZEN_S
 from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.client import shut_doors_raise_retry
 from services.runtime.kafka.reader import ends, scan
@@ -110,10 +111,23 @@ def bench(kafka: str, tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def feeding(bench: Bench, transactions: int) -> threading.Thread:
-    thread = threading.Thread(target=bench.send, args=(transactions,))
+@contextmanager
+def fed(bench: Bench) -> Iterator[None]:
+    """A feed that ends when what is inside has happened, however long a machine takes for it."""
+    enough = threading.Event()
+
+    def feed() -> None:
+        while not enough.is_set():
+            bench.send(10)
+
+    thread = threading.Thread(target=feed)
     thread.start()
-    return thread
+    try:
+        yield
+        assert thread.is_alive(), "what happened must happen while there is work"
+    finally:
+        enough.set()
+        thread.join()
 
 
 def more_counted(bench: Bench, than: Counter[bytes]) -> bool:
@@ -152,28 +166,25 @@ def test_stock_faust_fails_the_same_comparison_by_the_aborted_records(bench: Ben
 
 
 def test_two_deaths_in_flight_change_no_number(bench: Bench) -> None:
-    feed = feeding(bench, 1000)
-    for _ in range(2):
-        before = bench.counted()
-        life = bench.start("one", "--member", "one")
-        until(lambda before=before: more_counted(bench, before))  # type: ignore[misc]  # bound now
-        life.kill()
-    assert feed.is_alive() or not exact(bench), "the deaths must come while there is work"
+    with fed(bench):
+        for _ in range(2):
+            before = bench.counted()
+            life = bench.start("one", "--member", "one")
+            until(lambda before=before: more_counted(bench, before))  # type: ignore[misc]  # bound now
+            life.kill()
     bench.start("one", "--member", "one")
-    feed.join()
     until_exact(bench)
 
 
 def test_a_second_worker_that_comes_and_goes_changes_no_number(bench: Bench) -> None:
-    feed = feeding(bench, 1500)
-    bench.start("one")
-    until(lambda: bench.told().startswith("4"))
-    second = bench.start("two")
-    until(lambda: bench.told("two").startswith("2") and bench.told().startswith("2"))
-    before = bench.counted()
-    until(lambda: more_counted(bench, before))
-    assert second.end() == ExitCode.OK
-    feed.join()
+    with fed(bench):
+        bench.start("one")
+        until(lambda: bench.told().startswith("4"))
+        second = bench.start("two")
+        until(lambda: bench.told("two").startswith("2") and bench.told().startswith("2"))
+        before = bench.counted()
+        until(lambda: more_counted(bench, before))
+        assert second.end() == ExitCode.OK
     until_exact(bench)
     until(lambda: bench.told().startswith("4"))
 
@@ -182,14 +193,14 @@ def test_a_worker_that_was_frozen_while_another_took_over_dies_and_spoils_nothin
     bench: Bench,
 ) -> None:
     frozen = bench.start("one", "--member", "same")
-    feed = feeding(bench, 600)
-    until(lambda: bench.counted().total() > 0)
-    lived = len(frozen.codes)
-    frozen.send(signal.SIGSTOP)
-    stopped = time.monotonic()
-    second = bench.start("two", "--member", "same")
-    feed.join()
-    until(lambda: exact(bench) and time.monotonic() - stopped > 9)
+    with fed(bench):
+        until(lambda: bench.counted().total() > 0)
+        lived = len(frozen.codes)
+        frozen.send(signal.SIGSTOP)
+        stopped, before = time.monotonic(), bench.counted()
+        second = bench.start("two", "--member", "same")
+        until(lambda: more_counted(bench, before))
+    until(lambda: exact(bench) and time.monotonic() - stopped > FROZEN_S + 1)
     frozen.send(signal.SIGCONT)
     until(lambda: len(frozen.codes) > lived)
     assert frozen.codes[lived] == ExitCode.CRASH
