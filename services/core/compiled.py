@@ -41,7 +41,8 @@ numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # as above
 numba.config.CPU_NAME = "generic"  # type: ignore[attr-defined]  # made when it is imported
 numba.config.CPU_FEATURES = ""  # type: ignore[attr-defined]  # the same
 
-_COMPILE: Final = numba.njit(cache=True, error_model="numpy")
+# All in one piece: a call within would hand over each array of a store by its seven numbers.
+_COMPILE: Final = numba.njit(cache=True, error_model="numpy", forceinline=True)
 
 
 def compiled(function: F) -> F:

@@ -111,6 +111,7 @@ class Worker:
         self._commit_s = 0.0
         self._committer = ThreadPoolExecutor(1, "commit")
         self._committing: Future[None] | None = None
+        self._unwritten: list[tuple[list[Record], list[Output]]] = []
         self._dead = False
 
     def run(self, stopping: threading.Event) -> None:
@@ -147,7 +148,7 @@ class Worker:
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
         more time for the work between. Where records wait in their hundreds nobody can be told
         soon: a transaction is as long as it may be, so that all are told the sooner, and the next
-        records are handled while it is committed. Whatever one reading brought, a transaction
+        records are handled while it is committed, as many as come. Whatever one reading brought, a transaction
         ends before the broker would give it up.
         """
         began, many_wait = self._clock(), False
@@ -173,20 +174,24 @@ class Worker:
             shares.setdefault(record.partition, []).append(record)
             self._offsets[(record.topic, record.partition)] = record.offset + 1
         for partition, share in shares.items():
-            outputs = list(self._tasks[partition].handle(share))
-            self._begin()
+            self._unwritten.append((share, list(self._tasks[partition].handle(share))))
+            if self._committing is None or self._committing.done():
+                self._write()
+
+    def _write(self) -> None:
+        """Write what was handled, once the commit before it has come back."""
+        self._await_commit()
+        for share, outputs in self._unwritten:
+            if self.began is None:
+                self._publisher.begin()
+                self.began = self._clock()
             self._publisher.write(outputs)
             self._meter.handled(share, outputs)
-
-    def _begin(self) -> None:
-        self._await_commit()
-        if self.began is None:
-            self._publisher.begin()
-            self.began = self._clock()
+        self._unwritten.clear()
 
     def _commit(self, *, behind: bool = False) -> None:
         """Commit what is open, behind the next records if wanted: see `_await_commit`."""
-        self._await_commit()
+        self._write()
         if self.began is None:
             return
         committing, offsets, self._offsets = self._clock(), self._offsets, {}

@@ -1,6 +1,9 @@
-"""Quix Streams, exactly-once, doing the bare loop's work with a dict for its state.
+"""Quix Streams, exactly-once, doing the bare loop's work.
 
-python peer_quix.py BOOTSTRAP SOURCE SINK EVENTS ONNX NAMES WIDTH
+With `dict` the features of patients are in memory and lost with the process; with `store` they are
+in its own state, RocksDB with a changelog, which its transactions hold too.
+
+python peer_quix.py dict|store BOOTSTRAP SOURCE SINK EVENTS ONNX NAMES WIDTH
 """
 
 import logging
@@ -8,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from quixstreams import Application  # type: ignore[import-not-found]  # it is not installed here
+from quixstreams import Application, State  # type: ignore[import-not-found]  # not installed here
 from trivial import OneByOne, Stopwatch
 
 COMMIT_S = 0.1
@@ -16,16 +19,16 @@ COMMIT_S = 0.1
 
 
 def main() -> None:
-    bootstrap, source, sink, events, onnx, names, width = sys.argv[1:]
+    kept, bootstrap, source, sink, events, onnx, names, width = sys.argv[1:]
     work = OneByOne(Path(onnx), names.split(","), int(width))
     watch = Stopwatch(int(events))
     with tempfile.TemporaryDirectory(prefix="vigil-") as folder:
         app = Application(
             broker_address=bootstrap,
-            consumer_group="peer-quix",
+            consumer_group=f"peer-quix-{kept}",
             processing_guarantee="exactly-once",
             auto_offset_reset="earliest",
-            auto_create_topics=False,
+            auto_create_topics=kept == "store",  # its changelog
             commit_interval=COMMIT_S,
             state_dir=folder,
             loglevel=logging.WARNING,
@@ -33,13 +36,24 @@ def main() -> None:
         topic = app.topic(source, value_deserializer="bytes", key_deserializer="bytes")
         out = app.topic(sink, value_serializer="bytes", key_serializer="bytes")
 
-        def predict(value: bytes) -> bytes:
-            told = work.predict(value)
+        def passed(told: bytes) -> bytes:
             if watch.passed():
                 app.stop()
             return told
 
-        app.dataframe(topic).apply(predict).to_topic(out)
+        def from_dict(value: bytes) -> bytes:
+            return passed(work.predict(value))
+
+        def from_store(value: bytes, state: State) -> bytes:
+            told, features = work.predict_from(value, state.get_bytes("features"))
+            state.set_bytes("features", features)
+            return passed(told)
+
+        observed = app.dataframe(topic)
+        if kept == "store":
+            observed.apply(from_store, stateful=True).to_topic(out)
+        else:
+            observed.apply(from_dict).to_topic(out)
         app.run()
     watch.tell()
 

@@ -38,10 +38,13 @@ def faust(arguments: Sequence[str]) -> Measured | None:
     return run(Path(sys.executable), "peer_faust.py", arguments)
 
 
-def quix(arguments: Sequence[str], cache: Path) -> Measured | None:
-    """Quix Streams, exactly-once; None where it cannot be installed."""
+def quix(kept: str, arguments: Sequence[str], cache: Path) -> Measured | None:
+    """Quix Streams, exactly-once, its state in a `dict` or its `store`.
+
+    None where it cannot be installed.
+    """
     python = environment(cache / QUIX[0].replace("==", "-"))
-    return None if python is None else run(python, "peer_quix.py", arguments)
+    return None if python is None else run(python, "peer_quix.py", [kept, *arguments])
 
 
 def environment(folder: Path) -> Path | None:

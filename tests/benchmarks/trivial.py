@@ -56,8 +56,15 @@ class Features:
     def of(self, each: Observation) -> np.ndarray:
         known = self._patients.get(each.subject.reference)
         if known is None:
-            known = np.zeros(5 * len(self._places), np.float32)
-            self._patients[each.subject.reference] = known
+            known = self._patients[each.subject.reference] = self.none()
+        return self.updated(known, each)
+
+    def none(self) -> np.ndarray:
+        """Give those of a patient of whom nothing was measured."""
+        return np.zeros(5 * len(self._places), np.float32)
+
+    def updated(self, known: np.ndarray, each: Observation) -> np.ndarray:
+        """Let an observation change a patient's."""
         place, value = self._places[each.code.coding[0].code], each.valueQuantity.value
         known[place + LAST] = value
         known[place + LOWEST] = min(known[place + LOWEST], value)
@@ -82,7 +89,16 @@ class OneByOne:
 
     def predict(self, value: bytes) -> bytes:
         each = self._decoder.decode(value)
-        features = self._features.of(each)
+        return self._told(each, self._features.of(each))
+
+    def predict_from(self, value: bytes, kept: bytes | None) -> tuple[bytes, bytes]:
+        """Predict with a patient's features as they are kept elsewhere; give these too."""
+        each = self._decoder.decode(value)
+        known = np.frombuffer(kept, np.float32).copy() if kept else self._features.none()
+        told = self._told(each, self._features.updated(known, each))
+        return told, known.tobytes()
+
+    def _told(self, each: Observation, features: np.ndarray) -> bytes:
         self._row[0, : len(features)] = features
         (scores,) = self._session.run(["score"], {"features": self._row})
         told = Prediction(

@@ -1,10 +1,12 @@
 """The promise everything rests on: state, outputs and offsets change together or not at all."""
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -15,7 +17,8 @@ from services.runtime.kafka.admin import create_topic
 from services.runtime.kafka.client import shut_doors_raise_retry
 from services.runtime.kafka.publisher import Publisher
 from services.runtime.kafka.reader import ends, scan, stable_ends
-from services.runtime.ports import Output
+from services.runtime.ports import Output, Record, Stateless
+from services.runtime.worker import Plan, Worker
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
@@ -91,6 +94,9 @@ class Bench:
     def state(self, name: str) -> dict[bytes | None, bytes | None]:
         rows = scan(self.options, self.places(f"{name}.changelog"), patience_s=20)
         return {record.key: record.value for record in rows}
+
+    def sent(self) -> dict[tuple[str, int], int]:
+        return ends(self.options, self.places("in"))
 
     def through(self, name: str) -> bool:
         """Whether the service's group has gone through all that was sent."""
@@ -205,3 +211,59 @@ def test_partitions_that_move_between_instances_take_their_state_along(bench: Be
 
     assert bench.outputs("moved") == bench.outputs("calm")
     assert bench.state("moved") == bench.state("calm")
+
+
+class Echoing(Stateless):
+    """One output per record, with some work; says how many times it was handed any."""
+
+    turns = 0
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        Echoing.turns += 1
+        time.sleep(0.01)  # its work
+        return [Output(self._topic, r.key, b"%d" % r.offset, r.partition) for r in records]
+
+
+class Unheard:
+    """A meter that nobody reads."""
+
+    def handled(self, *_: object) -> None: ...
+
+    def committed(self, *_: object) -> None: ...
+
+    def assigned(self, *_: object) -> None: ...
+
+    def behind(self, *_: object) -> None: ...
+
+
+def test_what_waits_is_handled_while_a_transaction_is_committed_and_is_in_the_next(
+    bench: Bench,
+) -> None:
+    """A commit that takes as long as several readings keeps nobody from handling them."""
+    bench.send(0, 10_000)
+    out, stopping, overtaken = bench.topic("busy.out"), threading.Event(), list[int]()
+    plan = Plan(service=f"{bench.prefix}.busy", instance=0, inputs=(f"{bench.prefix}.in",))
+    worker = Worker(plan, bench.options, lambda _: Echoing(out), Unheard(), time.monotonic)
+    commit = worker._publisher.commit
+
+    def slow(*told: Any) -> None:
+        before, until_s = Echoing.turns, time.monotonic() + 2
+        while Echoing.turns < before + 3 and time.monotonic() < until_s:
+            time.sleep(0.001)
+        overtaken.append(Echoing.turns - before)
+        commit(*told)
+
+    worker._publisher.commit = slow  # type: ignore[assignment,method-assign]  # this one is slow
+    thread = threading.Thread(target=worker.run, args=(stopping,))
+    thread.start()
+    until(lambda: bench.through("busy"))
+    stopping.set()
+    thread.join()
+    assert max(overtaken) >= 3
+    offsets = {
+        place: [b"%d" % at for at in range(end)] for (_, place), end in bench.sent().items()
+    }
+    assert bench.outputs("busy") == offsets
