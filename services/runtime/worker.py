@@ -148,8 +148,8 @@ class Worker:
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
         more time for the work between. Where records wait in their hundreds nobody can be told
         soon: a transaction is as long as it may be, so that all are told the sooner, and the next
-        records are handled while it is committed, as many as come. Whatever one reading brought, a transaction
-        ends before the broker would give it up.
+        records are handled while it is committed, as many as come. Whatever one reading brought,
+        a transaction ends before the broker would give it up.
         """
         began, many_wait = self._clock(), False
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)

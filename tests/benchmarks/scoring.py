@@ -170,6 +170,10 @@ def measured(meter: Counting, events: int) -> Measured:
     )
 
 
+def mean(one: Measured, other: Measured) -> Measured:
+    return Measured(*(sum(pair) / 2 for pair in zip(one, other, strict=True)))
+
+
 def round_of(
     given: argparse.Namespace, events: Sequence[Output], seen: Sequence[Output]
 ) -> dict[str, Measured]:
@@ -183,10 +187,14 @@ def round_of(
             at, many = broker.bootstrap, len(events)
             # A young broker compiles itself beside the runs: what it spends on an event falls from
             # 50 to 15 us meanwhile, and whoever came first would be measured on half a machine.
-            for name in (*(f"warming-{turn}" for turn in range(WARM_ROUNDS)), "scoring"):
+
+            def alone(name: str) -> Measured:
                 one = scorer(at, given.model, scored[name])
-                meter = run(at, name, many, partial(Scoring, scorer=one))
-                found["scoring"] = measured(meter, many)
+                return measured(run(at, name, many, partial(Scoring, scorer=one)), many)
+
+            for turn in range(WARM_ROUNDS):
+                alone(f"warming-{turn}")
+            before = alone("before")
             for size in (10, 1):
                 one = scorer(at, given.model, scored[name := f"scoring_at_{size}"])
                 make = partial(InParts, scorer=one, size=size)
@@ -199,6 +207,9 @@ def round_of(
             for kept in ("store", "dict"):
                 told = work(at, len(seen), given.model)
                 found[f"quix_with_a_{kept}"] = peers.quix(kept, told, here().cache)
+            # Others of the machine take of it now more, now less: what all are held against is the
+            # mean of both ends.
+            found = {"scoring": mean(before, alone("after")), **found}
         finally:
             broker.stop()
     (share,) = {sum(each) / many for each in scored.values()}
