@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
+from urllib.parse import urlsplit
 
 import typer
 
@@ -109,12 +110,22 @@ def _check(source: str, gateway: str) -> None:
             "Use 1 to 32 small letters, digits and dashes.",
             Fault.SOURCE_ID,
         )
-    if not re.fullmatch(r"https?://[^/\s]+/?", gateway):
+    if not _is_address(gateway):
         raise CommandError(
             f"{gateway!r} is not the address of a gateway.",
             "Give scheme, host and port, such as http://127.0.0.1:8400.",
             Fault.GATEWAY_ADDRESS,
         )
+
+
+def _is_address(gateway: str) -> bool:
+    if not re.fullmatch(r"https?://[^/\s]+/?", gateway):
+        return False
+    try:
+        parts = urlsplit(gateway)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half of an IPv6 address
+        return False
 
 
 async def _send(

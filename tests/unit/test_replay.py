@@ -226,7 +226,16 @@ def test_fhir_files_go_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "gateway"),
-    [("West", "http://127.0.0.1:1"), ("west", "127.0.0.1:1"), ("w" * 33, "")],
+    [
+        ("West", "http://127.0.0.1:1"),
+        ("west", "127.0.0.1:1"),
+        ("w" * 33, ""),
+        ("west", "http://127.0.0.1:65536"),
+        ("west", "http://127.0.0.1:gateway"),
+        ("west", "http://:8400"),
+        ("west", "http://[::1:8400"),
+        ("west", "http://127.0.0.1:8400/fhir"),
+    ],
 )
 def test_a_source_or_address_that_cannot_be_is_a_usage_error(source: str, gateway: str) -> None:
     with pytest.raises(CommandError) as refused:
