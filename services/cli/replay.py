@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 from urllib.parse import urlsplit
 
 import typer
@@ -35,6 +35,7 @@ class _Going(Protocol):
 
 
 _SOURCE = re.compile(r"[a-z0-9-]{1,32}")
+LAST_PORT: Final = 65_535
 
 
 def replay(  # noqa: PLR0913 - a command has as many options
@@ -90,7 +91,7 @@ def _replay_hl7(path: Path, mllp: str, *, as_json: bool) -> None:
     from services.simulator import frames
 
     host, _, port = (mllp or f":{os.environ.get('VIGIL_MLLP_PORT', '2575')}").rpartition(":")
-    if not port.isdecimal():
+    if not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
         raise CommandError(
             f"{mllp!r} is not the address of a door for HL7 v2.",
             "Give host and port, such as 127.0.0.1:2575.",

@@ -13,7 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.replay import _check
+from services.cli.replay import _check, _replay_hl7
 from services.core.errors import CommandError, ExitCode
 from services.core.vitals import UNITS, VARIABLES
 from services.simulator import fhir, physionet
@@ -240,6 +240,13 @@ def test_fhir_files_go_as_they_are(tmp_path: Path) -> None:
 def test_a_source_or_address_that_cannot_be_is_a_usage_error(source: str, gateway: str) -> None:
     with pytest.raises(CommandError) as refused:
         _check(source, gateway)
+    assert refused.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("mllp", ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "a:door"])
+def test_an_address_for_hl7_that_cannot_be_is_a_usage_error(mllp: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as refused:
+        _replay_hl7(tmp_path / "never.hl7", mllp, as_json=False)
     assert refused.value.exit_code is ExitCode.USAGE
 
 
