@@ -190,7 +190,7 @@ class Worker:
         self._unwritten.clear()
 
     def _commit(self, *, behind: bool = False) -> None:
-        """Commit what is open, behind the next records if wanted: see `_await_commit`."""
+        """Write what was handled and commit it, behind the next records if wanted."""
         self._write()
         if self.began is None:
             return

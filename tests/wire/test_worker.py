@@ -259,9 +259,11 @@ def test_what_waits_is_handled_while_a_transaction_is_committed_and_is_in_the_ne
     worker._publisher.commit = slow  # type: ignore[assignment,method-assign]  # this one is slow
     thread = threading.Thread(target=worker.run, args=(stopping,))
     thread.start()
-    until(lambda: bench.through("busy"))
-    stopping.set()
-    thread.join()
+    try:
+        until(lambda: bench.through("busy"))
+    finally:
+        stopping.set()
+        thread.join()
     assert max(overtaken) >= 3
     offsets = {
         place: [b"%d" % at for at in range(end)] for (_, place), end in bench.sent().items()
