@@ -42,7 +42,8 @@ numba.config.CPU_NAME = "generic"  # type: ignore[attr-defined]  # made when it 
 numba.config.CPU_FEATURES = ""  # type: ignore[attr-defined]  # the same
 
 # All in one piece: a call within would hand over each array of a store by its seven numbers.
-_COMPILE: Final = numba.njit(cache=True, error_model="numpy", forceinline=True)
+# And without Python's lock, so that a model can score beside it.
+_COMPILE: Final = numba.njit(cache=True, error_model="numpy", forceinline=True, nogil=True)
 
 
 def compiled(function: F) -> F:

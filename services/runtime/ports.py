@@ -47,8 +47,9 @@ class Task(Protocol):
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
         """Turn records of the partition, in order, into outputs.
 
-        A record that cannot be used becomes a dead letter here. Whatever is raised ends the
-        process: the transaction is given up and the next life starts from the last one committed.
+        Outputs may be made as they are asked for: ask for all before the next call of anything. A
+        record that cannot be used becomes a dead letter here. Whatever is raised ends the process:
+        the transaction is given up and the next life starts from the last one committed.
 
         Raises:
             Stop: going on would make state wrong; the process stays down.

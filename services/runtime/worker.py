@@ -16,7 +16,7 @@ import msgspec
 
 from services.core.errors import ExitCode, Retry
 from services.runtime.kafka.client import Options
-from services.runtime.kafka.group import DRAIN_RECORDS, GroupReader, Partition
+from services.runtime.kafka.group import AT_ONCE, GroupReader, Partition
 from services.runtime.kafka.publisher import TransactionalPublisher
 from services.runtime.ports import Output, Record, Task
 from services.runtime.tables import restore
@@ -48,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         inputs: topics that are read.
         changelog: topic of the state; None without one.
         gather_s: how long records may wait for company; 0 where a clinician waits for the result.
+        at_once: so many records one reading brings, at most.
         transaction_timeout_ms: after which the broker gives up a transaction of a dead instance.
     """
 
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     changelog: str | None = None
     gather_s: float = 0
+    at_once: int = AT_ONCE
     transaction_timeout_ms: int = 5000
 
 
@@ -102,6 +104,7 @@ class Worker:
             instance=name,
             topics=list(plan.inputs),
             gather_s=plan.gather_s,
+            at_once=plan.at_once,
         )
         self._tasks: dict[int, Task] = {}
         self._held: set[Partition] = set()
@@ -154,7 +157,7 @@ class Worker:
         began, many_wait = self._clock(), False
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
-            if len(records) >= DRAIN_RECORDS:
+            if len(records) >= AT_ONCE:
                 latest, many_wait = began + LONGEST_S, True
             for part in parts(records):
                 self._handle(part)

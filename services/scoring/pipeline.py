@@ -1,27 +1,19 @@
 """The flow of scoring: read, apply, compute, score, decide, write."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from services.core.errors import Refusal
-from services.core.events import (
-    Alert,
-    Contribution,
-    Kind,
-    PredictionBatch,
-    Role,
-    Vitals,
-)
+from services.core.events import Kind, PredictionBatch, Vitals
 from services.runtime.codec import Codec
 from services.runtime.ports import Output, Record, Row
-from services.scoring.alerting import TOP_CONTRIBUTIONS, Alerting
 from services.scoring.course import KEY as CUT_OVERS
 from services.scoring.course import Course
 from services.scoring.crew import Crew, Helm
-from services.scoring.entries import Entry, Note, batch_of
+from services.scoring.entries import Note, batch_of
 from services.scoring.horizon import KEY as HORIZON
 from services.scoring.horizon import Horizon, Look, nowhere
 from services.scoring.outputs import (
@@ -38,17 +30,21 @@ from services.scoring.patients.ward import Ward
 from services.scoring.patients.wire import Wire
 from services.scoring.shades import is_of_a_shadow
 from services.scoring.shadowing import Shadowing
-from services.scoring.shares import Run, Share, shown, unseen
+from services.scoring.shares import Run, Scored, Share, scored
+from services.scoring.showing import Showing
 from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
 
 BATCH: Final = 512
+AT_ONCE: Final = 4 * BATCH
+"""So many records are read at once, at most: while one batch is scored, the next is applied."""
+MANY: Final = 128
+"""So many are scored beside the work; to wake a thread for fewer takes longer than it saves."""
 
 # To look an enum's member up takes longer than most of what is done to an event.
 TICK: Final = Kind.TICK
 
 Told = Callable[[Share, PredictionBatch], None]
-Turns = Sequence[tuple[int, int]]
 
 
 class Scorer(NamedTuple):
@@ -59,12 +55,34 @@ class Scorer(NamedTuple):
         helm: says which models score.
         told: hears of each batch, for metrics.
         look: says how far event time is at the end of a log that had waited.
+        beside: where models score while this thread changes the state by what comes next.
     """
 
     codec: Codec
     helm: Helm
     told: Told
     look: Look = nowhere
+    beside: Executor = ThreadPoolExecutor(1, "scores")
+
+
+class Begun(NamedTuple):
+    """A run that the state includes, and whose scores are on their way.
+
+    Attributes:
+        run: the messages.
+        crew: that scores them.
+        before: the watermark before them, µs.
+        now: the watermark after them, µs.
+        conflicts: records that contradict what came before under the same name.
+        score: gives what the models say, which may take a while; raises Stop, see `scored`.
+    """
+
+    run: Run
+    crew: Crew
+    before: int | None
+    now: int | None
+    conflicts: list[bytes]
+    score: Callable[[], Scored]
 
 
 class Scoring:
@@ -77,9 +95,7 @@ class Scoring:
         self._hour_began = False
         self._course, self._horizon = Course(), Horizon(scorer.look)
         self._shadowing = Shadowing(partition, self._horizon)
-        self._crew: Crew | None = None
-        self._alerting: dict[bool, Alerting] = {}
-        self._shares: dict[bool, Share] = {}
+        self._showing = Showing(partition, self._ward, self._horizon)
 
     def load(self, key: bytes, value: bytes | None) -> None:
         """Take one row of the changelog."""
@@ -114,26 +130,33 @@ class Scoring:
         return [*self._ward.pack(sorted(self._ward.patients)), *self._shadowing.dump()]
 
     def handle(self, records: Sequence[Record]) -> Iterable[Output]:
-        """Score records in order; one batch message per model and 1 to 512 of them."""
+        """Score records in order; one batch message per model and 1 to 512 of them.
+
+        The state of the patients is changed at once; what policies make of the scores follows as
+        the outputs are asked for. Events wait for no score: only policies depend on one.
+        """
         self.settle()
         if records:
             self._horizon.reach(records[0])
-        done = 0
+        outputs, begun, done = list[Output](), list[Begun](), 0
         while done < len(records):
-            some = records[done : done + BATCH]
-            crew = self._scorer.helm.crew_for(self._course, some[0].offset)
-            before = self._watermark.now
-            run = self._apply(some[: self._course.together(some)])
-            done += len(run.offsets)
-            yield from self._finish(run, crew, before)
-            yield from self._conflicts(
-                [some[place].value or b"" for place in self._ward.conflicts]
-            )
+            begun.append(self._begin(records[done : done + BATCH]))
+            done += len(begun[-1].run.offsets)
+            if self._hour_began:
+                outputs += self._finish(begun)
+                begun = []
+                self._forget()
+        return chain(outputs, self._finish(begun))
 
-    def _conflicts(self, values: Iterable[bytes]) -> Iterable[Output]:
-        """Tell of records that contradict what came before under the same name."""
-        codec = self._scorer.codec
-        return conflict_notices(codec, (codec.decode(value, Vitals) for value in values))
+    def _begin(self, records: Sequence[Record]) -> Begun:
+        crew = self._scorer.helm.crew_for(self._course, records[0].offset)
+        before = self._watermark.now
+        run = self._apply(records[: self._course.together(records)])
+        conflicts = [records[place].value or b"" for place in self._ward.conflicts]
+        score: Callable[[], Scored] = partial(scored, crew, run)
+        if len(run.offsets) >= MANY:
+            score = self._scorer.beside.submit(score).result
+        return Begun(run, crew, before, self._watermark.now, conflicts, score)
 
     def _apply(self, records: Sequence[Record]) -> Run:
         """Change the state by each record, and keep each patient that is due for a score.
@@ -172,86 +195,29 @@ class Scoring:
                 break
         return watermarks
 
-    def _finish(self, run: Run, crew: Crew, before: int | None) -> Iterable[Output]:
-        columns = run.columns()
-        hidden, (owners, turns) = unseen(crew, columns), shown(crew, run, columns)
-        # The champion comes last, and with it the time: whoever reads how late it is must not
-        # meet an entry of this batch behind it.
-        shares = [*hidden, *owners]
-        for share in shares:
-            share.score(run)
-        self._shadowing.judge(run, hidden, crew, self._course)
-        alerts = self._alert(run, owners, turns, crew)
-        now = self._watermark.now
-        if self._hour_began and now is not None:
-            for pseudonym in self._ward.evict(now):
+    def _finish(self, begun: Iterable[Begun]) -> Iterable[Output]:
+        """Decide on the scores of runs, in the order of the log, and write."""
+        for run, crew, before, now, conflicts, score in begun:
+            said = score()
+            self._shadowing.judge(run, said.hidden, crew, self._course)
+            alerts = self._showing.judge(run, said, crew)
+            # The champion comes last, and with it the time: whoever reads how late it is must not
+            # meet an entry of this batch behind it.
+            *others, last = *said.hidden, *said.owners
+            for share in others:
+                yield from self._written(share, before)
+            yield from self._written(last, now)
+            yield from self._dead(run)
+            for alert in alerts:
+                yield alert_output(self._scorer.codec.encode(alert), alert, self._partition)
+            yield from self._conflicts(conflicts)
+
+    def _forget(self) -> None:
+        """Forget patients of whom nothing can matter any more, as an hour began."""
+        if self._watermark.now is not None:
+            for pseudonym in self._ward.evict(self._watermark.now):
                 self._journal.forgot(pseudonym)
             self._shadowing.forget(self._ward.patients)
-        for share in shares:
-            yield from self._written(share, now if share is shares[-1] else before)
-            if share is owners[-1]:
-                yield from self._dead(run)
-        for alert in alerts:
-            yield alert_output(self._scorer.codec.encode(alert), alert, self._partition)
-
-    def _alert(self, run: Run, owners: list[Share], turns: Turns, crew: Crew) -> list[Alert]:
-        """Give the alerts of all that is shown, in the order of the log."""
-        if crew is not self._crew:
-            self._crew, self._alerting = crew, {}
-        self._shares = {share.steady: share for share in owners}
-        low = np.empty(len(turns), np.bool_)
-        for share in owners:
-            low[share.places] = share.low()
-        asleep, roused, alerts = self._asleep(run, low), set[bytes](), list[Alert]()
-        for place, (number, seat) in enumerate(turns):
-            name = run.messages.names[place]
-            if asleep[place] and name not in roused and place not in run.notes:
-                continue
-            if self._is_quiet(run, place, low=bool(low[place])):
-                continue
-            share = owners[number]
-            roused.add(name)
-            if name:
-                self._ward.touched(name)
-            entry = share.entry(run, seat)
-            alerting = self._alerting.get(share.steady) or self._alerting_of(share)
-            steps = list(alerting.step(entry))
-            share.verdicts.decisions[seat] = entry.decision
-            if steps and share.engine.model.role is Role.SHOWN:
-                share.alerts += steps
-                alerts += steps
-        return alerts
-
-    def _asleep(self, run: Run, low: npt.NDArray[np.bool_]) -> list[bool]:
-        """Tell of each entry whether it is quiet as long as nothing rouses its patient."""
-        (places,) = np.nonzero(low)
-        asleep = np.zeros(len(low), np.bool_)
-        asleep[places] = ~self._ward.slots.store.wakeful[run.slots[places]]
-        found: list[bool] = asleep.tolist()
-        return found
-
-    def _is_quiet(self, run: Run, place: int, *, low: bool) -> bool:
-        """Tell whether an entry says nothing to the policy, as most do.
-
-        A score below the threshold, of a patient of whom the policy remembers nothing that it
-        could change, changes nothing.
-        """
-        if not low or place in run.notes:
-            return False
-        state = self._ward.patients[run.messages.names[place]].policy
-        return state.alert is None and state.streak == 0
-
-    def _alerting_of(self, share: Share) -> Alerting:
-        engine, steady = share.engine, share.steady
-        found = self._alerting[steady] = Alerting(
-            engine.policy,
-            engine.model,
-            self._ward,
-            partition=self._partition,
-            explain=lambda entry: self._explain(entry, self._shares[steady]),
-            horizon=self._horizon,
-        )
-        return found
 
     def _written(self, share: Share, watermark: int | None) -> Iterable[Output]:
         codec, model = self._scorer.codec, share.engine.model
@@ -271,16 +237,10 @@ class Scoring:
         for dead in filter(None, (note.dead for note in run.notes.values())):
             yield dead_output(self._scorer.codec.encode(dead), dead)
 
-    def _explain(self, entry: Entry, share: Share) -> list[Contribution]:
-        found = share.engine.onnx.contributions(share.input_of(entry.seat), TOP_CONTRIBUTIONS)
-        return [
-            Contribution(
-                feature=name,
-                value=None if np.isnan(value) else value,
-                contribution=contribution,
-            )
-            for name, value, contribution in found
-        ]
+    def _conflicts(self, values: Iterable[bytes]) -> Iterable[Output]:
+        """Tell of records that contradict what came before under the same name."""
+        codec = self._scorer.codec
+        return conflict_notices(codec, (codec.decode(value, Vitals) for value in values))
 
 
 def _new_hour(before: int | None, after: int | None) -> bool:

@@ -1,6 +1,6 @@
 """What each model makes of a batch: whom it scores, whether it abstains, what it says."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -176,6 +176,33 @@ class Share:
         """Give the row (F,) that a scored entry was scored on."""
         row: Floats = self.inputs[np.count_nonzero(self.verdicts.scored[:seat])]
         return row
+
+
+class Scored(NamedTuple):
+    """What the models of a crew say of a run.
+
+    Attributes:
+        hidden: the shadows' shares.
+        owners: of the models that are shown, those with entries; the champion's last.
+        turns: of each entry the number of its owner, and its seat there.
+    """
+
+    hidden: list[Share]
+    owners: list[Share]
+    turns: list[tuple[int, int]]
+
+
+def scored(crew: Crew, run: Run) -> Scored:
+    """Let every model of a crew score its share of a run; touches nothing but these.
+
+    Raises:
+        Stop: the champion gave what is no probability.
+    """
+    columns = run.columns()
+    said = Scored(unseen(crew, columns), *shown(crew, run, columns))
+    for share in (*said.hidden, *said.owners):
+        share.score(run)
+    return said
 
 
 def shown(crew: Crew, run: Run, columns: Columns) -> tuple[list[Share], list[tuple[int, int]]]:

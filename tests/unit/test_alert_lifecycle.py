@@ -31,7 +31,7 @@ from services.core.policy import Policy, Transfer
 from services.runtime.ports import Record
 from services.scoring.alerting import Alerting
 from services.scoring.entries import Entry
-from services.scoring.pipeline import Scoring
+from services.scoring.showing import Showing
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
@@ -455,7 +455,8 @@ def test_a_low_score_of_a_patient_without_alert_or_streak_changes_nothing(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Alerting, "step", step)
         quiet = whole(log(events), policy)
-        patched.setattr(Scoring, "_is_quiet", lambda *_, **__: False)
+        patched.setattr(Showing, "_is_quiet", lambda *_, **__: False)
+        patched.setattr(Showing, "_asleep", lambda _, __, low: [False] * len(low))
         asked = whole(log(events), policy)
     assert (asked.outputs, asked.patients) == (quiet.outputs, quiet.patients)
 

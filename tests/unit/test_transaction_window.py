@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from services.core.errors import Retry
 from services.runtime.kafka.client import gathering
-from services.runtime.kafka.group import DRAIN_RECORDS, Partition
+from services.runtime.kafka.group import AT_ONCE, Partition
 from services.runtime.ports import Output, Record, Row, Stateless
 from services.runtime.worker import (
     LONGEST_S,
@@ -93,7 +93,7 @@ class Slow(World):
     """A world whose commits wait until they are let go, and note what was handled meanwhile."""
 
     def __init__(self, records: int) -> None:
-        super().__init__([0.0] * 10, records, at_once=DRAIN_RECORDS)
+        super().__init__([0.0] * 10, records, at_once=AT_ONCE)
         self.let_go, self.noted = threading.Event(), list[str]()
         self.fails = False
 
@@ -179,7 +179,7 @@ def test_partitions_are_given_up_when_the_commit_on_its_way_has_come_back() -> N
 
 @pytest.mark.parametrize("commit_s", [0.001, 0.05, 0.3])
 def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(commit_s: float) -> None:
-    world = World([commit_s, 0], records=10_000_000, at_once=DRAIN_RECORDS)
+    world = World([commit_s, 0], records=10_000_000, at_once=AT_ONCE)
     worker = worker_in(world)
     for _ in range(2):
         worker._transact([RECORD])

@@ -19,7 +19,7 @@ from services.runtime.ports import Record
 Partition = tuple[str, int]
 OnChange = Callable[[Sequence[Partition]], None]
 
-DRAIN_RECORDS: Final = 500
+AT_ONCE: Final = 500
 COMMITTED_TIMEOUT_S: Final = 10.0
 
 
@@ -39,6 +39,7 @@ class GroupReader:
         instance: str,
         topics: list[str],
         gather_s: float = 0,
+        at_once: int = AT_ONCE,
     ) -> None:
         """Prepare to join.
 
@@ -48,7 +49,9 @@ class GroupReader:
             instance: static name of this member.
             topics: that are read.
             gather_s: how long records may wait for company.
+            at_once: so many records one reading brings, at most.
         """
+        self._at_once = at_once
         self._consumer = Consumer(
             {
                 **options,
@@ -136,9 +139,9 @@ class GroupReader:
         return [] if message is None else [record_of(message), *self.drain()]
 
     def drain(self) -> list[Record]:
-        """Take what has already arrived, at most DRAIN_RECORDS, without waiting."""
+        """Take what has already arrived, one record less than a reading may bring."""
         with shut_doors_raise_retry("consume"):
-            messages = self._consumer.consume(DRAIN_RECORDS, 0)
+            messages = self._consumer.consume(self._at_once - 1, 0)
         self._raise_kept()
         return [record_of(message) for message in messages]
 
