@@ -1,7 +1,8 @@
 """`make bench NAME=stages`: CPU an event of each stage of scoring, in one thread, without Kafka.
 
 What `scoring` prints is of the whole process; this says where it goes. Each stage is timed where
-it is called: `handle` contains all but `changes`, `_alert` the contributions, `Share.score` ONNX.
+it is called: `handle` contains all but `changes`, `Showing.judge` the contributions, `Share.score`
+ONNX. What a service does beside is done in its turn here.
 """
 
 import argparse
@@ -9,14 +10,16 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightgbm
 import numpy as np
 from report import line, spread
 from scoring import PARTITIONS, vitals
+from typing_extensions import override
 
 from services.core.events import Role
 from services.local.home import REPO
@@ -33,6 +36,7 @@ from services.scoring.outputs import VITALS
 from services.scoring.patients.wire import Wire
 from services.scoring.pipeline import Scorer, Scoring
 from services.scoring.shares import Run, Share
+from services.scoring.showing import Showing
 from services.scoring.warm import warm
 
 STAGES: Sequence[tuple[type, str]] = (
@@ -41,7 +45,7 @@ STAGES: Sequence[tuple[type, str]] = (
     (Run, "columns"),
     (Share, "score"),
     (OnnxModel, "score"),
-    (Scoring, "_alert"),
+    (Showing, "judge"),
     (OnnxModel, "contributions"),
     (Codec, "encode"),
 )
@@ -49,6 +53,17 @@ SIZES = (500, 10, 1)
 EXPLAINED = 200
 
 Spent = dict[str, float]
+T = TypeVar("T")
+
+
+class Here(Executor):
+    """Does at once, in this thread, what it is given."""
+
+    @override
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done = Future[T]()
+        done.set_result(fn(*args, **kwargs))
+        return done
 
 
 def timed(owner: type, name: str, spent: Spent) -> None:
@@ -77,7 +92,7 @@ def logs(events: Sequence[Output]) -> dict[int, list[Record]]:
 def run(made: Engine, codec: Codec, events: Sequence[Output], size: int, spent: Spent) -> Spent:
     """µs an event of each stage, batches of a size."""
     metrics = Metrics(Build(service="scoring", version="0", revision="", python=""))
-    scorer = Scorer(codec, Alone(made), counting(metrics, Role.SHOWN))
+    scorer = Scorer(codec, Alone(made), counting(metrics, Role.SHOWN), beside=Here())
     spent.clear()
     for partition, log in logs(events).items():
         task = Scoring(partition, scorer)
