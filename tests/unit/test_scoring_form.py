@@ -12,7 +12,7 @@ from services.scoring.patients.form import MARK, marked, unmarked
 from services.scoring.patients.journal import KEY
 
 PATIENT = bytes(16)
-FORMS = {b"vgl3": "66118df2a3cb24652e3f6e534a42e4bff7c3de193914396a4c3b2edea9b7d36f"}
+FORMS = {b"vgl4": "5c7377bdb40676453a6ae81f2f908eda91670c17c6d3ee5f72e43b9efa172664"}
 """What the rows of a ward are, by the mark of their form: a digest of the bytes."""
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scoring.patients.sheet import NONE
-from services.scoring.patients.slots import Slots, find
+from services.scoring.patients.slots import Slots
+from services.scoring.patients.store import find
 
 # Few bytes that differ, so that many names have one home.
 NAMES = st.binary(min_size=1, max_size=1).map(lambda some: some.rjust(16, b"\0"))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from wards import HOUR, START, Run, log, measured, retracted
 
 from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, SHORT, pack, unpack
+from services.scoring.patients.patient import FRONT_BYTES
 from services.scoring.patients.sheet import (
     AT,
     FLAGS,
@@ -100,6 +101,6 @@ def test_a_patient_may_have_more_readings_than_a_sheet_has_room_for() -> None:
     events += [retracted("p", START + hour * HOUR, names) for hour in (1, 2, 3)]
     run = Run().hand(log(events))
     (patient,) = run.task._ward.patients.values()
-    ((row, *_),) = run.task._ward.slots.kept([patient.history.slot])
-    assert counts(np.frombuffer(row, np.uint8))[READINGS] == 1 + 3 * len(names)
+    (kept,) = run.task._ward.slots.kept(np.array([patient.history.slot]))
+    assert counts(np.frombuffer(kept[FRONT_BYTES:], np.uint8))[READINGS] == 1 + 3 * len(names)
     assert Run(rows=run.rows).patients == run.patients

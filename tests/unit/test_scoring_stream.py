@@ -36,7 +36,7 @@ from services.runtime.ports import Output
 from services.scoring.course import Course
 from services.scoring.outputs import ALERTS
 from services.scoring.patients.packing import COUNTS, KNOWN, READINGS, RUNS, SIZE
-from services.scoring.patients.patient import Patient
+from services.scoring.patients.patient import FRONT_BYTES, Patient
 from services.scoring.pipeline import Scorer, Scoring
 from services.training.matrix import matrix
 from services.training.source import Stays, read
@@ -322,7 +322,9 @@ def test_a_recycled_slot_knows_nothing_of_whoever_had_it_before() -> None:
 
 def variables_of(patient: Patient) -> NDArray[np.uint8]:
     """Give the variable of each reading that is kept; two columns follow it in a row."""
-    ((row, *_),) = patient.history._slots.kept([patient.history.slot])
+    slots = patient.history._slots
+    (kept,) = slots.kept(np.array([patient.history.slot]))
+    row = kept[FRONT_BYTES:]
     counts = np.frombuffer(row, np.int32, COUNTS)
     readings, end = counts[READINGS], counts[SIZE] - 2 * counts[RUNS] - counts[KNOWN]
     return np.frombuffer(row, np.uint8)[end - readings : end]

@@ -40,7 +40,7 @@ def test_after_warming_nothing_is_left_to_compile() -> None:
         "measure",
         "lay_open",
         "write_features",
-        "fetch_rows",
+        "take_rows",
         "put_back",
         "release",
         "thread",

@@ -1,13 +1,14 @@
 """The form of the changelog's rows: a mark before each, so that one of another form is known.
 
-Count the mark up whenever a row means something else: what `PatientRow`, `Leaf` or `packing` say.
+Count the mark up whenever a row means something else: what `Leaf`, `Rest`, `Person`, FRONT or
+`packing` say.
 """
 
 from typing import Final
 
 from services.core.errors import Stop
 
-MARK: Final = b"vgl3"
+MARK: Final = b"vgl4"
 
 
 def marked(row: bytes) -> bytes:

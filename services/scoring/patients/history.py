@@ -41,12 +41,12 @@ from services.scoring.patients.sheet import (
     VARIABLE,
     Sheet,
 )
-from services.scoring.patients.slots import (
+from services.scoring.patients.slots import Slots
+from services.scoring.patients.store import (
     GONE,
     HERE,
     UNMET,
     UNTOLD,
-    Slots,
     Store,
     find,
     lay_away,

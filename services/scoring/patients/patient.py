@@ -1,18 +1,28 @@
 """One patient as scoring knows them, and the row of the changelog in which that survives."""
 
 import hashlib
-import sys
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
+import numpy as np
 
-from services.core.cohorts import UNKNOWN, cohorts_of, known_of
+from services.core.cohorts import cohorts_of, known_of
 from services.core.events import MICROSECONDS_PER_HOUR, Demographics, Stay
 from services.core.features import HISTORY_HOURS
 from services.core.policy import FRESH, PolicyState
 from services.scoring.patients.form import marked, unmarked
 from services.scoring.patients.history import History
-from services.scoring.patients.slots import Kept, Slots
+from services.scoring.patients.slots import Slots
+from services.scoring.patients.store import (
+    ENCOUNTER,
+    FRONT,
+    HEARD,
+    LENGTH,
+    NEWEST,
+    STAYS,
+    UNMET,
+    WORD_BYTES,
+)
 from services.scoring.patients.summary import NEVER
 
 FORGET_AFTER: Final = 2 * HISTORY_HOURS * MICROSECONDS_PER_HOUR
@@ -27,42 +37,50 @@ FORMER: Final = 8
 """So many encounters that are over are remembered."""
 SEX: Final = {"female": 0.0, "male": 1.0}
 STAMP_BYTES: Final = 8
-FEW_BYTES: Final = 512
-"""All but the readings of a patient."""
+FRONT_BYTES: Final = FRONT * WORD_BYTES
 _ENCODER: Final = msgspec.msgpack.Encoder()
-Known = TypeVar("Known", Demographics | None, Stay | None)
 
 
-class PatientRow(msgspec.Struct, array_like=True):
-    """What is written.
+class Person(msgspec.Struct, array_like=True, frozen=True):
+    """Who the patient is, and where."""
+
+    former: tuple[bytes, ...] = ()
+    demographics: Demographics | None = None
+    stay: Stay | None = None
+
+
+class Rest(msgspec.Struct, array_like=True):
+    """What a row says behind the readings.
 
     Attributes:
-        readings: the history's row (see `packing`); empty where nothing was measured.
+        person: a Person, as it is kept.
+        policy: what the policy remembers.
     """
 
-    encounter: bytes
-    former: tuple[bytes, ...]
-    heard_at: int
-    demographics: Demographics | None
-    stay: Stay | None
-    head: int
-    readings: bytes
+    person: msgspec.Raw
     policy: PolicyState
+
+
+_PERSON: Final = msgspec.msgpack.Decoder(Person)
+_REST: Final = msgspec.msgpack.Decoder(Rest)
+_NOBODY: Final = _ENCODER.encode(Person())
+_FRESH: Final = _ENCODER.encode(FRESH)
+_PAIR: Final = b"\x92"
+"""Begins what msgpack has of two: person and policy."""
 
 
 class Patient:
     """A patient in an encounter: history, who they are, and what the policy remembers.
 
-    `written` is what the changelog knows of the policy.
+    `written` is what the changelog knows of the policy. A person is kept as bytes: seldom asked
+    for, and written with every row.
     """
 
-    __slots__ = (*("_policy", "demographics", "former", "history", "stay", "written"),)
+    __slots__ = (*("_person", "_policy", "history", "written"),)
 
     def __init__(self, history: History) -> None:
-        self.former: tuple[bytes, ...] = ()
         self.history = history
-        self.demographics: Demographics | None = None
-        self.stay: Stay | None = None
+        self._person = _NOBODY
         self.policy: PolicyState = FRESH
         self.written = FRESH
         history.join(cohorts_of(None, None))
@@ -88,44 +106,52 @@ class Patient:
         return self.history.encounter
 
     @property
-    def unit(self) -> str:
-        """The unit the patient is in, or `unknown`."""
-        return (self.stay.unit if self.stay else None) or UNKNOWN
+    def former(self) -> tuple[bytes, ...]:
+        """The encounters that are over, the latest last."""
+        return self._told().former
+
+    @property
+    def stay(self) -> Stay | None:
+        """Where the patient is, or was last; None if nobody told."""
+        return self._told().stay
 
     @property
     def discharged(self) -> bool:
         """Whether the encounter is known to be over."""
-        return self.stay is not None and self.stay.status in FINISHED
-
-    def person(self) -> tuple[float, float]:
-        """Age in years and sex (0 female, 1 male) as the model takes them; NaN is unknown."""
-        who = self.demographics
-        if who is None:
-            return float("nan"), float("nan")
-        age = float("nan") if who.age is None else who.age
-        return age, SEX.get(who.sex or "", float("nan"))
+        return _is_over(self.stay)
 
     def identify(self, demographics: Demographics | None) -> None:
         """Learn who the patient is."""
-        self.demographics = _with_shared_texts(known_of(self.demographics, demographics))
-        age, sex = self.person()
-        self.history.identify(age=age, sex=sex)
-        self.history.join(cohorts_of(self.demographics, self.stay))
+        person = self._told()
+        known = known_of(person.demographics, demographics)
+        self._tell(msgspec.structs.replace(person, demographics=known))
 
     def move(self, stay: Stay | None) -> None:
         """Learn where the patient is."""
-        self.stay = _with_shared_texts(stay)
-        if stay is not None:
-            self.history.stay(over=self.discharged)
-        self.history.join(cohorts_of(self.demographics, self.stay))
+        self._tell(msgspec.structs.replace(self._told(), stay=stay))
 
     def enter(self, encounter: bytes) -> None:
         """Begin an encounter: all but who the patient is restarts; the policy is the caller's."""
-        if self.encounter:
-            self.former = (*self.former, self.encounter)[-FORMER:]
-        self.former = tuple(each for each in self.former if each != encounter)
+        person = self._told()
+        former = (*person.former, self.encounter)[-FORMER:] if self.encounter else person.former
         self.history.begin(encounter)
-        self.move(None)
+        others = tuple(each for each in former if each != encounter)
+        self._tell(Person(others, person.demographics))
+
+    def _told(self) -> Person:
+        return _PERSON.decode(self._person)
+
+    def _tell(self, person: Person) -> None:
+        self._person = _ENCODER.encode(person)
+        self._note(person)
+
+    def _note(self, person: Person) -> None:
+        """Lay out in the slot what the loops ask of a person."""
+        age, sex = _as_model(person.demographics)
+        self.history.identify(age=age, sex=sex)
+        if person.stay is not None:
+            self.history.stay(over=_is_over(person.stay))
+        self.history.join(cohorts_of(person.demographics, person.stay))
 
     def forgettable(self, watermark: int) -> bool:
         """Tell whether nothing of the patient can matter any more."""
@@ -135,35 +161,14 @@ class Patient:
             return self.history.heard_at < watermark - FORGET_UNMEASURED_AFTER
         return self.history.head < watermark - FORGET_AFTER
 
-    def whole(self, stamp: int, kept: Kept) -> bytes:
-        """Write the patient as a row of the changelog, which includes all up to a leaf."""
-        self.history.stamp, self.written = stamp, self.policy
-        row = bytearray(FEW_BYTES + len(kept.readings))  # which is then mostly long enough
-        begin = marked(stamp.to_bytes(STAMP_BYTES, "little"))
-        row[: len(begin)] = begin
-        _ENCODER.encode_into(self._row(kept), row, len(begin))
-        return bytes(row)
-
-    def pack(self, kept: Kept) -> bytes:
-        """Write all that is known of the patient; the same bytes whatever was restarted.
+    def pack(self, kept: memoryview) -> tuple[bytes | memoryview, ...]:
+        """Give all that is known of the patient in parts; the same whatever was restarted.
 
         Args:
-            kept: in the history's slot.
+            kept: in the history's slot, see `Slots.kept`.
         """
-        return _ENCODER.encode(self._row(kept))
-
-    def _row(self, kept: Kept) -> PatientRow:
-        readings, head, heard_at, encounter = kept
-        return PatientRow(
-            encounter,
-            self.former,
-            heard_at,
-            self.demographics,
-            self.stay,
-            head,
-            readings,
-            self.policy,
-        )
+        policy = _FRESH if self.policy is FRESH else _ENCODER.encode(self.policy)
+        return kept, _PAIR, self._person, policy
 
     @classmethod
     def unpack(cls, data: bytes, name: bytes, slots: Slots) -> "Patient":
@@ -173,17 +178,25 @@ class Patient:
             Stop: it is of another form.
         """
         data = unmarked(data)
-        row = msgspec.msgpack.decode(data[STAMP_BYTES:], type=PatientRow)
+        front = np.frombuffer(data, np.int64, FRONT, STAMP_BYTES)
+        begin = STAMP_BYTES + FRONT_BYTES
+        end = begin + int(front[LENGTH])
+        rest = _REST.decode(data[end:])
         patient = cls(History(slots, name))
-        patient.former = row.former
-        patient.history.begin(row.encounter)
-        patient.history.hear(row.heard_at)
-        patient.history.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
-        patient.policy = patient.written = FRESH if row.policy == FRESH else row.policy
-        patient.move(row.stay)
-        patient.identify(row.demographics)
-        patient.history.fill(row.head, row.readings)
+        history = patient.history
+        history.begin(b"" if front[STAYS] == UNMET else front[ENCOUNTER:].tobytes())
+        history.hear(int(front[HEARD]))
+        history.stamp = int.from_bytes(data[:STAMP_BYTES], "little")
+        patient.policy = patient.written = FRESH if rest.policy == FRESH else rest.policy
+        patient._person = bytes(rest.person)
+        patient._note(patient._told())
+        history.fill(int(front[NEWEST]), data[begin:end])
         return patient
+
+
+def marked_with(stamp: int) -> bytes:
+    """Give what stands before a patient in a row that includes all up to a leaf."""
+    return marked(stamp.to_bytes(STAMP_BYTES, "little"))
 
 
 def synthetic_encounter(pseudonym: bytes, measured_at: int) -> bytes:
@@ -192,10 +205,13 @@ def synthetic_encounter(pseudonym: bytes, measured_at: int) -> bytes:
     return hashlib.sha256(pseudonym + at).digest()[:16]
 
 
-def _with_shared_texts(told: Known) -> Known:
-    """Give the same; a text that a thousand patients have is kept once."""
-    if told is None:
-        return told
-    fields = msgspec.structs.asdict(told)
-    texts = {name: sys.intern(text) for name, text in fields.items() if isinstance(text, str)}
-    return msgspec.structs.replace(told, **texts)
+def _is_over(stay: Stay | None) -> bool:
+    return stay is not None and stay.status in FINISHED
+
+
+def _as_model(who: Demographics | None) -> tuple[float, float]:
+    """Give age in years and sex (0 female, 1 male) as the model takes them; NaN is unknown."""
+    if who is None:
+        return float("nan"), float("nan")
+    age = float("nan") if who.age is None else who.age
+    return age, SEX.get(who.sex or "", float("nan"))

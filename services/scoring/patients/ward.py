@@ -19,7 +19,7 @@ from services.scoring.patients.history import (
     follow,
 )
 from services.scoring.patients.message import NAMED, READINGS, Messages
-from services.scoring.patients.patient import OPEN, Patient, synthetic_encounter
+from services.scoring.patients.patient import OPEN, Patient, marked_with, synthetic_encounter
 from services.scoring.patients.readings import (
     BEHIND,
     CONFLICT,
@@ -32,7 +32,7 @@ from services.scoring.patients.readings import (
     UNUSABLE,
 )
 from services.scoring.patients.sheet import NONE
-from services.scoring.patients.slots import Kept, Slots
+from services.scoring.patients.slots import Slots
 from services.scoring.patients.summary import NEVER
 from services.scoring.patients.suspicion import JUMPED
 
@@ -204,18 +204,17 @@ class Ward:
 
     def pack(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Write all that is known of patients; the same bytes whatever was restarted."""
-        for patient, name, kept in self._kept(names):
-            yield name, patient.pack(kept)
+        for name, kept in zip(names, self.slots.kept(self.slots.of(names)), strict=True):
+            yield name, b"".join(self.patients[name].pack(kept))
 
     def whole(self, names: Sequence[bytes], stamp: int) -> Iterator[tuple[bytes, bytes]]:
         """Write patients as rows of the changelog, which include all up to a leaf."""
-        for patient, name, kept in self._kept(names):
-            yield name, patient.whole(stamp, kept)
-
-    def _kept(self, names: Sequence[bytes]) -> Iterator[tuple[Patient, bytes, Kept]]:
-        patients = [self.patients[name] for name in names]
-        slots = [patient.history.slot for patient in patients]
-        return zip(patients, names, self.slots.kept(slots), strict=True)
+        begin, slots = marked_with(stamp), self.slots.of(names)
+        self.slots.store.stamp[slots] = stamp
+        for name, kept in zip(names, self.slots.kept(slots), strict=True):
+            patient = self.patients[name]
+            patient.written = patient.policy
+            yield name, b"".join((begin, *patient.pack(kept)))
 
     def evict(self, watermark: int) -> list[bytes]:
         """Forget patients of whom nothing can matter any more, and name them."""
