@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, Protocol
 
 import msgspec
@@ -34,6 +36,8 @@ OPEN_TIMEOUT_S: Final = 10.0
 REPORT_S: Final = 1.0
 WATCHDOG_S: Final = 15.0
 WATCHDOG_STEP_S: Final = 0.5
+
+PLACE: Final = attrgetter("topic", "partition")
 
 MakeTask = Callable[[int], Task]
 Clock = Callable[[], float]
@@ -169,13 +173,12 @@ class Worker:
 
     def _handle(self, records: list[Record]) -> None:
         # What was read in the same breath in which its partition was given up is the next owner's.
-        records = [r for r in records if (r.topic, r.partition) in self._held]
-        if not records:
-            return
         shares: dict[int, list[Record]] = {}
-        for record in records:
-            shares.setdefault(record.partition, []).append(record)
-            self._offsets[(record.topic, record.partition)] = record.offset + 1
+        for place, some in groupby(records, PLACE):
+            if place in self._held:
+                share = shares.setdefault(place[1], [])
+                share += some
+                self._offsets[place] = share[-1].offset + 1
         for partition, share in shares.items():
             self._unwritten.append((share, list(self._tasks[partition].handle(share))))
             if self._committing is None or self._committing.done():

@@ -184,12 +184,12 @@ class Scored(NamedTuple):
     Attributes:
         hidden: the shadows' shares.
         owners: of the models that are shown, those with entries; the champion's last.
-        turns: of each entry the number of its owner, and its seat there.
+        turns: (N, 2) of each entry the number of its owner, and its seat there.
     """
 
     hidden: list[Share]
     owners: list[Share]
-    turns: list[tuple[int, int]]
+    turns: Places
 
 
 def scored(crew: Crew, run: Run) -> Scored:
@@ -205,29 +205,28 @@ def scored(crew: Crew, run: Run) -> Scored:
     return said
 
 
-def shown(crew: Crew, run: Run, columns: Columns) -> tuple[list[Share], list[tuple[int, int]]]:
+def shown(crew: Crew, run: Run, columns: Columns) -> tuple[list[Share], Places]:
     """Give each entry to the one model that is shown for its patient.
 
     Those of nobody, as ticks, are the champion's.
 
     Returns:
-        shares, those with entries, the champion's last; and of each entry the number of its share
-        and its seat there.
+        shares, those with entries, the champion's last; and (N, 2) of each entry the number of its
+        share and its seat there.
     """
-    many = len(run.offsets)
-    everybody = np.arange(many)
+    everybody = np.arange(len(run.offsets))
+    turns = np.zeros((len(everybody), 2), np.int64)
     if crew.canary is None:
-        champion = Share(crew.champion, columns, everybody, steady=True)
-        return [champion], [(0, seat) for seat in range(many)]
+        turns[:, 1] = everybody
+        return [Share(crew.champion, columns, everybody, steady=True)], turns
     chosen = np.array([crew.shown_for(name) is crew.canary for name in run.messages.names])
     shares = list[Share]()
-    turns = np.empty((many, 2), np.int64)
     for engine, its in ((crew.canary, chosen), (crew.champion, ~chosen)):
         places = everybody[its]
         if len(places):
             turns[places, 0], turns[places, 1] = len(shares), np.arange(len(places))
             shares.append(Share(engine, columns, places, steady=engine is crew.champion))
-    return shares, [(share, seat) for share, seat in turns.tolist()]
+    return shares, turns
 
 
 def unseen(crew: Crew, columns: Columns) -> list[Share]:

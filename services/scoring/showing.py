@@ -37,15 +37,12 @@ class Showing:
         low = np.empty(len(turns), np.bool_)
         for share in owners:
             low[share.places] = share.low()
-        asleep, roused, alerts = self._asleep(run, low), set[bytes](), list[Alert]()
-        for place, (number, seat) in enumerate(turns):
+        alerts, asked = list[Alert](), self._asked(run, low)
+        for place, (number, seat) in zip(asked, turns[asked].tolist(), strict=True):
             name = run.messages.names[place]
-            if asleep[place] and name not in roused and place not in run.notes:
-                continue
             if self._is_quiet(run, place, low=bool(low[place])):
                 continue
             share = owners[number]
-            roused.add(name)
             if name:
                 self._ward.touched(name)
             entry = share.entry(run, seat)
@@ -57,13 +54,17 @@ class Showing:
                 alerts += steps
         return alerts
 
-    def _asleep(self, run: Run, low: npt.NDArray[np.bool_]) -> list[bool]:
-        """Tell of each entry whether it is quiet as long as nothing rouses its patient."""
-        (places,) = np.nonzero(low)
-        asleep = np.zeros(len(low), np.bool_)
-        asleep[places] = ~self._ward.slots.store.wakeful[run.slots[places]]
-        found: list[bool] = asleep.tolist()
-        return found
+    def _asked(self, run: Run, low: npt.NDArray[np.bool_]) -> list[int]:
+        """Give the places of entries of which a policy may make something, and few others.
+
+        The rest have low scores, of patients of whom a policy remembers nothing that those could
+        change, and whom no entry of the run rouses.
+        """
+        awake = ~low
+        awake[low] = self._ward.slots.store.wakeful[run.slots[low]]
+        awake[list(run.notes)] = True
+        roused = set(run.slots[awake].tolist())
+        return [place for place, slot in enumerate(run.slots.tolist()) if slot in roused]
 
     def _is_quiet(self, run: Run, place: int, *, low: bool) -> bool:
         """Tell whether an entry says nothing to the policy, as most do.

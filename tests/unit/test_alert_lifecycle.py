@@ -456,7 +456,7 @@ def test_a_low_score_of_a_patient_without_alert_or_streak_changes_nothing(
         patched.setattr(Alerting, "step", step)
         quiet = whole(log(events), policy)
         patched.setattr(Showing, "_is_quiet", lambda *_, **__: False)
-        patched.setattr(Showing, "_asleep", lambda _, __, low: [False] * len(low))
+        patched.setattr(Showing, "_asked", lambda _, __, low: [*range(len(low))])
         asked = whole(log(events), policy)
     assert (asked.outputs, asked.patients) == (quiet.outputs, quiet.patients)
 

@@ -101,8 +101,10 @@ class Journal:
         """Note messages that were applied, and to whom; those of nobody changed nothing."""
         pairs = zip(pseudonyms, messages, strict=True)
         steps = [(name, message) for name, message in pairs if name]
-        self._whole.update(name for name, message in steps if len(message) > LARGEST)
-        self._steps += [step for step in steps if len(step[1]) <= LARGEST]
+        if max(map(len, messages), default=0) > LARGEST:
+            self._whole.update(name for name, message in steps if len(message) > LARGEST)
+            steps = [step for step in steps if len(step[1]) <= LARGEST]
+        self._steps += steps
 
     def forgot(self, pseudonym: bytes) -> None:
         """Note that a patient was forgotten."""
@@ -186,6 +188,9 @@ class Journal:
 
 def _parts(steps: list[tuple[bytes, bytes]]) -> Iterator[tuple[list[tuple[bytes, bytes]], bool]]:
     """Cut steps into parts of LEAF_BYTES at most, and say which is the last; one at least."""
+    if sum([len(message) for _, message in steps]) <= LEAF_BYTES:
+        yield steps, True
+        return
     part, size = list[tuple[bytes, bytes]](), 0
     for step in steps:
         if size + len(step[1]) > LEAF_BYTES:
