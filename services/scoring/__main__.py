@@ -24,7 +24,7 @@ from services.scoring.fleet import Fleet, Live, Open, Watch
 from services.scoring.horizon import nowhere
 from services.scoring.lookout import Lookout
 from services.scoring.outputs import CHANGELOG, VITALS
-from services.scoring.pipeline import AT_ONCE, Scorer, Scoring
+from services.scoring.pipeline import READ_AT_ONCE, Scorer, Scoring
 from services.scoring.settings import ScoringSettings
 from services.scoring.warm import warm
 
@@ -38,7 +38,7 @@ def main() -> int:
         instance=settings.instance,
         inputs=(VITALS,),
         changelog=CHANGELOG,
-        at_once=AT_ONCE,
+        at_once=READ_AT_ONCE,
     )
     return run(
         plan, options, settings, lambda metrics: tasks(settings, options, metrics, follow=True)

@@ -36,7 +36,7 @@ from services.scoring.watermark import KEY as TICKS
 from services.scoring.watermark import Watermark
 
 BATCH: Final = 512
-AT_ONCE: Final = 4 * BATCH
+READ_AT_ONCE: Final = 4 * BATCH
 """So many records are read at once, at most: while one batch is scored, the next is applied."""
 MANY: Final = 128
 """So many are scored beside the work; to wake a thread for fewer takes longer than it saves."""

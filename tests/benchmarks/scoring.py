@@ -46,7 +46,7 @@ from services.scoring.__main__ import engine
 from services.scoring.counting import counting
 from services.scoring.crew import Alone
 from services.scoring.outputs import ALERTS, PREDICTIONS, VITALS
-from services.scoring.pipeline import AT_ONCE, Scorer, Scoring
+from services.scoring.pipeline import READ_AT_ONCE, Scorer, Scoring
 from services.scoring.shares import Share
 from services.scoring.warm import warm
 from services.simulator.messages import START
@@ -115,7 +115,9 @@ def run(
     # Of its own: whoever restored what another run had read would find nothing new to score.
     changelog = f"{name}-changelog"
     create_topic(options, changelog, partitions=PARTITIONS, config=SIZE)
-    plan = Plan(service=name, instance=0, inputs=(topic,), changelog=changelog, at_once=AT_ONCE)
+    plan = Plan(
+        service=name, instance=0, inputs=(topic,), changelog=changelog, at_once=READ_AT_ONCE
+    )
     Worker(plan, options, make, meter, time.monotonic).run(stopping)
     return meter
 
