@@ -172,9 +172,9 @@ class Worker:
         self._commit(behind=many_wait)
 
     def _handle(self, records: list[Record]) -> None:
-        # What was read in the same breath in which its partition was given up is the next owner's.
         shares: dict[int, list[Record]] = {}
         for place, some in groupby(records, PLACE):
+            # What was read in the breath in which its partition was given up is the next owner's.
             if place in self._held:
                 share = shares.setdefault(place[1], [])
                 share += some

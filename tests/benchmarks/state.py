@@ -4,9 +4,9 @@ Patients are charted hourly, each variable in the share of hours in which the pa
 PhysioNet 2019 have it: 168 readings in 24 h, nearly every one a resource of its own. They stayed
 for two days, so the past is full. Fifty are told to a ward, message by message; their rows of the
 changelog, under other names, are restored in a fresh process per size. Then patients are charted
-on, through everything that a partition does with an event, in memory: no broker, and no alert, as
-whoever has few patients would be spared the explanations of many first ones. In the end what the
-changelog holds by then is restored.
+on, the sizes by turns, through everything that a partition does with an event, in memory: no
+broker, and no alert, as whoever has few patients would be spared the explanations of many first
+ones. In the end what the changelog holds by then is restored.
 
 Resident is what the process took more; counted what its objects and blocks say of themselves.
 """
@@ -212,23 +212,29 @@ class Changelog:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process lives
-        self._places = dict[bytes, tuple[int, int] | None]()
+        self._places = dict[bytes, tuple[int, int]]()
+        self._gone = set[bytes]()
         self._end = 0
 
     def take(self, rows: Iterable[Row]) -> None:
-        """Append rows."""
-        self._file.seek(self._end)
+        """Write rows, each over the one before where it is no longer: the file stays small."""
         for key, row in rows:
-            self._places[key] = None if row is None else (self._end, len(row))
-            self._end += self._file.write(row or b"")
+            if row is None:
+                self._gone.add(key)
+                continue
+            self._gone.discard(key)
+            at, before = self._places.get(key, (self._end, 0))
+            if len(row) > before:
+                at, self._end = self._end, self._end + len(row)
+            self._places[key] = at, len(row)
+            self._file.seek(at)
+            self._file.write(row)
 
     def rows(self) -> Iterator[Row]:
         """Give all rows, in the order in which their keys first came."""
-        for key, place in self._places.items():
-            row = None
-            if place is not None:
-                self._file.seek(place[0])
-                row = self._file.read(place[1])
+        for key, (at, length) in self._places.items():
+            self._file.seek(at)
+            row = None if key in self._gone else self._file.read(length)
             # A copy: what a consumer reads is nobody else's.
             yield bytes(bytearray(key)), row
 

@@ -42,7 +42,13 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class Person(msgspec.Struct, array_like=True, frozen=True):
-    """Who the patient is, and where."""
+    """Who the patient is, and where.
+
+    Attributes:
+        former: encounters that are over, the latest last; FORMER at most.
+        demographics: as far as they are known.
+        stay: of the present encounter; None if nobody told.
+    """
 
     former: tuple[bytes, ...] = ()
     demographics: Demographics | None = None
