@@ -66,8 +66,9 @@ class WholePath:
     Args:
         jar_cache: folder of Kafka's jars.
         broker_apart: the broker is ours, to be killed and started at will; else it is one process
-            of the stack, as of `vigil up`. What gives way to what is decided among the processes
-            of one terminal session (sched(7), autogroup): a measurement wants them together.
+            of the stack, as of `vigil up`, and all of it runs in our session. What gives way to
+            what is decided among the processes of one terminal session (sched(7), autogroup): a
+            measurement wants them together, and what stands for the world outside with them.
     """
 
     def __init__(self, jar_cache: Path, *, broker_apart: bool = True) -> None:
@@ -84,7 +85,7 @@ class WholePath:
         given = dict(os.environ)
         if self._apart:
             given["KAFKA_BOOTSTRAP_SERVERS"] = self.broker.start().bootstrap
-        self.stack = Stack(home=self.home, given=given)
+        self.stack = Stack(home=self.home, given=given, in_our_session=not self._apart)
         self.stack.up()
         told = json.loads((self.home.run / "environment.json").read_text())
         self.environ: Mapping[str, str] = {**given, **told}

@@ -45,6 +45,8 @@ class Stack:
         preparations: commands of `vigil` that run between the stores and the services.
         least_free_bytes: room on the disk without which nothing is started.
         service_wait_s: how long a service may take to become ready.
+        in_our_session: whether it runs in the terminal session of the one who asks, so that what
+            gives way does so to all of that session; else it has a session of its own.
         tell: takes a line about the progress.
     """
 
@@ -54,6 +56,7 @@ class Stack:
     preparations: tuple[tuple[str, ...], ...] = PREPARATIONS
     least_free_bytes: int = LEAST_FREE_BYTES
     service_wait_s: float = SERVICE_S
+    in_our_session: bool = False
     tell: Callable[[str], None] = lambda _: None
 
     @property
@@ -116,7 +119,7 @@ class Stack:
         told = environment(self.home, chosen, self.given)
         (self.home.run / "environment.json").write_text(json.dumps(told, indent=2) + "\n")
         env = {**self.given, **told}
-        self._supervisor.begin(self.programs, chosen, env)
+        self._supervisor.begin(self.programs, chosen, env, in_our_session=self.in_our_session)
         return env
 
     def _ports(self) -> dict[str, int]:

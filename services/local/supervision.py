@@ -81,9 +81,21 @@ class Supervisor:
             )
 
     def begin(
-        self, programs: Iterable[Program], ports: Mapping[str, int], env: dict[str, str]
+        self,
+        programs: Iterable[Program],
+        ports: Mapping[str, int],
+        env: dict[str, str],
+        *,
+        in_our_session: bool = False,
     ) -> None:
         """Starts the supervisor with all programs stopped.
+
+        Args:
+            programs: that it may start.
+            ports: of each.
+            env: of all.
+            in_our_session: whether it belongs to the terminal session of the caller; else it has
+                one of its own.
 
         Raises:
             CommandError: it did not start.
@@ -91,6 +103,8 @@ class Supervisor:
         path = self._home.run / "supervisor.conf"
         path.write_text(configuration(self._home, programs, ports))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
+        if in_our_session:  # what becomes a daemon leaves it
+            command = ["sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", *command, "--nodaemon"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         _await(self.answers, 10.0)
         if not self.answers():

@@ -29,6 +29,8 @@ SHORTEST_S: Final = 0.010
 LONGEST_S: Final = 0.100
 PART_BYTES: Final = 1 << 20
 """So much is handled before the clock is looked at: a Bundle of 1 MiB holds 1,500 entries."""
+MANY_BYTES: Final = PART_BYTES // 2
+"""Of one reading: as many wait as where AT_ONCE records of one Observation do."""
 TOO_LONG_S: Final = 1.0
 """A transaction that is so old is committed, though more was read with what it holds."""
 COMMIT_TIMEOUT_S: Final = 5.0
@@ -153,15 +155,15 @@ class Worker:
 
         A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
-        more time for the work between. Where records wait in their hundreds nobody can be told
-        soon: a transaction is as long as it may be, so that all are told the sooner, and the next
+        more time for the work between. Where many wait (`many`) nobody can be told soon:
+        a transaction is as long as it may be, so that all are told the sooner, and the next
         records are handled while it is committed, as many as come. Whatever one reading brought,
         a transaction ends before the broker would give it up.
         """
         began, many_wait = self._clock(), False
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
-            if len(records) >= AT_ONCE:
+            if many(records):
                 latest, many_wait = began + LONGEST_S, True
             for part in parts(records):
                 self._handle(part)
@@ -256,6 +258,13 @@ class Worker:
         self._held.difference_update(partitions)
         for number in self._tasks.keys() - {number for _, number in self._held}:
             del self._tasks[number]
+
+
+def many(records: Sequence[Record]) -> bool:
+    """Say of one reading whether a log waits behind it, by the number of records or their size."""
+    if len(records) >= AT_ONCE:
+        return True
+    return sum([len(record.value or b"") for record in records]) >= MANY_BYTES
 
 
 def parts(records: Sequence[Record]) -> Iterator[list[Record]]:

@@ -16,6 +16,7 @@ from services.runtime.kafka.group import AT_ONCE, Partition
 from services.runtime.ports import Output, Record, Row, Stateless
 from services.runtime.worker import (
     LONGEST_S,
+    MANY_BYTES,
     PART_BYTES,
     SHORTEST_S,
     TOO_LONG_S,
@@ -26,6 +27,7 @@ from services.runtime.worker import (
 
 STEP_S = 0.001
 RECORD = Record("a", 0, 0, 0, None, None)
+LARGE = Record("a", 0, 0, 0, None, bytes(MANY_BYTES // 4))
 
 
 class Ignoring(Stateless):
@@ -36,16 +38,23 @@ class Ignoring(Stateless):
 class World:
     """Clock, broker and meter in one: reads of STEP_S each, commits as slow as they are told."""
 
-    def __init__(self, commits_s: Sequence[float], records: int, *, at_once: int = 1) -> None:
+    def __init__(
+        self,
+        commits_s: Sequence[float],
+        records: int,
+        *,
+        at_once: int = 1,
+        record: Record = RECORD,
+    ) -> None:
         self.now, self._commits_s, self._left = 0.0, list(commits_s), records
-        self._at_once = at_once
+        self._at_once, self._record = at_once, record
         self.lasted_s: list[float] = []
         self._began = 0.0
 
     def read(self, _: float) -> list[Record]:
         self.now += STEP_S
         self._left -= self._at_once
-        return [RECORD] * self._at_once if self._left >= 0 else []
+        return [self._record] * self._at_once if self._left >= 0 else []
 
     def begin(self) -> None:
         self._began = self.now
@@ -178,8 +187,11 @@ def test_partitions_are_given_up_when_the_commit_on_its_way_has_come_back() -> N
 
 
 @pytest.mark.parametrize("commit_s", [0.001, 0.05, 0.3])
-def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(commit_s: float) -> None:
-    world = World([commit_s, 0], records=10_000_000, at_once=AT_ONCE)
+@pytest.mark.parametrize(("at_once", "record"), [(AT_ONCE, RECORD), (4, LARGE)])
+def test_where_a_log_waits_a_transaction_lasts_as_long_as_it_may(
+    commit_s: float, at_once: int, record: Record
+) -> None:
+    world = World([commit_s, 0], records=10_000_000, at_once=at_once, record=record)
     worker = worker_in(world)
     for _ in range(2):
         worker._transact([RECORD])

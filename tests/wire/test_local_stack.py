@@ -169,6 +169,20 @@ def test_a_killed_service_comes_back_and_is_counted(light: Stack) -> None:
     _await(lambda: not is_free(first.port))
 
 
+@pytest.mark.parametrize("in_our_session", [False, True])
+def test_a_stack_runs_in_the_session_that_was_asked_for(
+    light: Stack, *, in_our_session: bool
+) -> None:
+    asked = replace(light, in_our_session=in_our_session)
+    asked.up()
+    pid = _row(asked, "idle").pid
+    assert (os.getsid(pid) == os.getsid(0)) is in_our_session
+    assert asked.down()
+    assert not lives(asked.home.run, "idle")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_a_service_that_dies_again_and_again_waits_and_says_so(light: Stack) -> None:
     crashing = replace(light, services=(*light.services, _idle("crash", "70")))
     _fails(crashing, r"crash is not ready .* an idle service begins")
