@@ -22,6 +22,7 @@ MOST: Final = 1_500
 AGAIN_S: Final = 0.05
 COME_BACK: Final = frozenset({408, 429, 500, 502, 503, 504})
 TICK_EVERY_S: Final = 1.0
+"""At the speed of a bench a tick for every minute of event time would be load of its own."""
 LOOK_S: Final = 0.002
 END: Final = b"\r\n\r\n"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
