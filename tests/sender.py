@@ -24,6 +24,7 @@ COME_BACK: Final = frozenset({408, 429, 500, 502, 503, 504})
 TICK_EVERY_S: Final = 1.0
 """At the speed of a bench a tick for every minute of event time would be load of its own."""
 LOOK_S: Final = 0.002
+PATIENCE_S: Final = 300.0
 END: Final = b"\r\n\r\n"
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -98,13 +99,20 @@ class Hospital:
         clock: connection of ticks.
         speed: seconds of event time a second; None for as fast as they are taken.
         interval: event time between ticks.
+        patience_s: without an answer for good for so long it is given up.
     """
 
     def __init__(
-        self, lanes: list[Lane], clock: Lane, *, speed: float | None, interval: timedelta
+        self,
+        lanes: list[Lane],
+        clock: Lane,
+        *,
+        speed: float | None,
+        interval: timedelta,
+        patience_s: float,
     ) -> None:
         self._lanes, self._clock = lanes, clock
-        self._speed, self._interval = speed, interval
+        self._speed, self._interval, self._patience_s = speed, interval, patience_s
         self._spans: deque[Span] = deque()
         self._under_way = 0
         self.answers: Counter[int] = Counter()
@@ -165,8 +173,13 @@ class Hospital:
         self._under_way -= 1
 
     async def _fewer_than(self, many: int) -> None:
+        clock = asyncio.get_running_loop().time
+        since, seen = clock(), self._under_way
         while self._under_way >= many:
             assert not any(lane.broken for lane in (*self._lanes, self._clock)), "the door is shut"
+            if self._under_way != seen:
+                since, seen = clock(), self._under_way
+            assert clock() - since < self._patience_s, f"no answer for {self._patience_s} s"
             await asyncio.sleep(LOOK_S)
 
 
@@ -177,7 +190,13 @@ def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 async def post(
-    messages: Iterable[Message], gateway: str, *, lanes: int, speed: float | None, hours: float
+    messages: Iterable[Message],
+    gateway: str,
+    *,
+    lanes: int,
+    speed: float | None,
+    hours: float,
+    patience_s: float = PATIENCE_S,
 ) -> Counter[int]:
     """Send messages to a gateway, and give its answers by status.
 
@@ -187,13 +206,17 @@ async def post(
         lanes: connections.
         speed: seconds of event time a second; None for as fast as they are taken.
         hours: event time between the first message and the last.
+        patience_s: without an answer for good for so long it is given up.
+
+    Raises:
+        AssertionError: the gateway went away, or answered nothing for good.
     """
     host, _, port = urlsplit(gateway).netloc.partition(":")
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Lane, host, int(port)) for _ in range(lanes + 1)]
     clock, *rest = [lane for _, lane in made]
     interval = timedelta(seconds=speed * TICK_EVERY_S) if speed else timedelta(hours=hours)
-    hospital = Hospital(rest, clock, speed=speed, interval=interval)
+    hospital = Hospital(rest, clock, speed=speed, interval=interval, patience_s=patience_s)
     try:
         await hospital.send(messages)
     finally:

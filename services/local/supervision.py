@@ -103,14 +103,15 @@ class Supervisor:
         path = self._home.run / "supervisor.conf"
         path.write_text(configuration(self._home, programs, ports))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
+        log = str(self._home.logs / "supervisor.log")
         if in_our_session:  # what becomes a daemon leaves it
-            command = ["sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", *command, "--nodaemon"]
+            command = ["sh", "-c", '"$@" >/dev/null 2>>"$0" &', log, *command, "--nodaemon"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         _await(self.answers, 10.0)
         if not self.answers():
             raise CommandError(
                 f"the supervisor did not start: {(done.stderr or done.stdout).strip()[-300:]}",
-                f"read {self._home.logs / 'supervisor.log'}",
+                f"read {log}",
                 Fault.SUPERVISOR,
             )
 

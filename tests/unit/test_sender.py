@@ -18,13 +18,16 @@ SPAN_S = 40
 REFUSED = 400
 
 
-def sent(messages: list[Message], answer: Answer) -> Counter[int]:
+def sent(messages: list[Message], answer: Answer, *, patience_s: float = 60) -> Counter[int]:
     """Send messages to a gateway; give its answers by status."""
 
     async def go() -> Counter[int]:
         async with gateway(answer) as (_, url):
             # At this speed all is over at once, and ticks are SPAN_S of event time apart.
-            return await post(messages, url, lanes=3, speed=None, hours=SPAN_S / 3600)
+            hours = SPAN_S / 3600
+            return await post(
+                messages, url, lanes=3, speed=None, hours=hours, patience_s=patience_s
+            )
 
     return asyncio.run(go())
 
@@ -95,3 +98,12 @@ def test_a_door_that_shuts_is_told_and_nobody_waits_for_it() -> None:
 
     with pytest.raises(AssertionError, match="shut"):
         sent([message(0, 0, 0)], hang_up)
+
+
+def test_a_gateway_that_is_always_busy_is_given_up() -> None:
+    async def busy(path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        del path, headers, body
+        return 503, {}
+
+    with pytest.raises(AssertionError, match="no answer"):
+        sent([message(0, 0, 0)], busy, patience_s=0.3)
