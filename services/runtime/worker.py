@@ -31,8 +31,6 @@ PART_BYTES: Final = 1 << 20
 """So much is handled before the clock is looked at: a Bundle of 1 MiB holds 1,500 entries."""
 MANY_BYTES: Final = PART_BYTES // 2
 """Of one reading: as many wait as where AT_ONCE records of one Observation do."""
-TOO_LONG_S: Final = 1.0
-"""A transaction that is so old is committed, though more was read with what it holds."""
 COMMIT_TIMEOUT_S: Final = 5.0
 OPEN_TIMEOUT_S: Final = 10.0
 REPORT_S: Final = 1.0
@@ -133,10 +131,11 @@ class Worker:
         self._publisher.open(OPEN_TIMEOUT_S)
         self._reader.join(gained=self._gained, revoked=self._revoked, lost=self._lost)
         report_at = self._clock()
+        left: list[Record] = []
         while not stopping.is_set():
-            records = self._reader.read(0 if self._committing else POLL_S)
+            records = left or self._reader.read(0 if self._committing else POLL_S)
             if records:
-                self._transact(records)
+                left = self._transact(records)
             else:
                 self._await_commit()
             if self._clock() >= report_at:
@@ -150,28 +149,38 @@ class Worker:
         self._dead = True
         self._reader.close()
 
-    def _transact(self, records: list[Record]) -> None:
-        """Handle records and what arrives close behind them, and commit.
+    def _transact(self, records: list[Record]) -> list[Record]:
+        """Handle records and what arrives close behind them, commit, and give what is left.
 
         A light load commits when the queue was empty for IDLE_COMMIT_S. A heavy one takes in what
         arrives for as long as the last commit took: where commits are slow, fewer of them leave
         more time for the work between. Where many wait (`many`) nobody can be told soon:
         a transaction is as long as it may be, so that all are told the sooner, and the next
-        records are handled while it is committed, as many as come. Whatever one reading brought,
-        a transaction ends before the broker would give it up.
+        records are handled while it is committed, as many as come. What it does not come to of a
+        reading is left for the next one: a reading can hold half a second of Bundles, and who
+        waits for the first of them need not wait for the last.
         """
         began, many_wait = self._clock(), False
         latest = began + min(max(SHORTEST_S, self._commit_s), LONGEST_S)
         while records:
             if many(records):
                 latest, many_wait = began + LONGEST_S, True
-            for part in parts(records):
-                self._handle(part)
-                if self.began is not None and self._clock() - self.began >= TOO_LONG_S:
-                    self._commit()
+            records = self._handle_until(latest, records)
+            if records:
+                break
             rest_s = min(IDLE_COMMIT_S, latest - self._clock())
             records = self._reader.read(rest_s) if rest_s > 0 else []
         self._commit(behind=many_wait)
+        return records
+
+    def _handle_until(self, latest: float, records: list[Record]) -> list[Record]:
+        """Handle records by parts until it is time to commit, and give what is left."""
+        for part in parts(records):
+            self._handle(part)
+            records = records[len(part) :]
+            if self._clock() >= latest and self._may_write():
+                break
+        return records
 
     def _handle(self, records: list[Record]) -> None:
         shares: dict[int, list[Record]] = {}
@@ -183,8 +192,12 @@ class Worker:
                 self._offsets[place] = share[-1].offset + 1
         for partition, share in shares.items():
             self._unwritten.append((share, list(self._tasks[partition].handle(share))))
-            if self._committing is None or self._committing.done():
+            if self._may_write():
                 self._write()
+
+    def _may_write(self) -> bool:
+        """Whether no commit is on its way for which a next transaction has to wait."""
+        return self._committing is None or self._committing.done()
 
     def _write(self) -> None:
         """Write what was handled, once the commit before it has come back."""

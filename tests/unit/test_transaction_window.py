@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import msgspec
@@ -19,7 +20,6 @@ from services.runtime.worker import (
     MANY_BYTES,
     PART_BYTES,
     SHORTEST_S,
-    TOO_LONG_S,
     Plan,
     Worker,
     parts,
@@ -223,20 +223,94 @@ def test_parts_are_all_records_in_their_order_and_small(sizes: list[int]) -> Non
         assert len(cut) == (1 if records else 0)
 
 
-def test_a_backlog_of_large_records_is_committed_before_the_broker_gives_it_up() -> None:
-    large = Record("a", 0, 0, 0, None, bytes(PART_BYTES))
+class Hard(Stateless):
+    """Takes its time for every record."""
 
-    class Slow(Stateless):
-        def handle(self, _: Sequence[Record]) -> Iterable[Output]:
-            world.now += 0.3
-            return ()
+    def __init__(self, world: World, record_s: float) -> None:
+        self._world, self._record_s = world, record_s
 
+    def handle(self, records: Sequence[Record]) -> Iterable[Output]:
+        self._world.now += self._record_s * len(records)
+        return ()
+
+
+class Immediate(ThreadPoolExecutor):
+    """Has done what it is asked before it answers."""
+
+    @override
+    def submit(self, *told: Any, **named: Any) -> Future[Any]:
+        done = super().submit(*told, **named)
+        wait([done])
+        return done
+
+
+def numbered(many: int, size: int) -> list[Record]:
+    return [Record("a", 0, i, 0, None, bytes(size)) for i in range(many)]
+
+
+@settings(deadline=None)
+@given(st.floats(0.001, 0.3), st.integers(1, 40))
+def test_a_transaction_lasts_no_longer_than_it_may_whatever_one_reading_brought(
+    record_s: float, records: int
+) -> None:
     world = World([0.0] * 100, records=0)
     worker = worker_in(world)
-    worker._tasks[0] = Slow()
-    worker._transact([large] * 40)
-    assert len(world.lasted_s) == 8  # it begins when the first of five was handled
-    assert max(world.lasted_s) <= TOO_LONG_S + 0.3
+    worker._tasks[0], worker._committer = Hard(world, record_s), Immediate()
+    left, ends = numbered(records, MANY_BYTES), list[int]()
+    while left:
+        began = world.now
+        left = worker._transact(left)
+        worker._await_commit()
+        assert world.now - began <= LONGEST_S + 2 * record_s + 2 * STEP_S  # a part holds two
+        ends.append(records - len(left))
+    assert len(world.lasted_s) == len(ends)
+    assert ends == sorted(set(ends))
+    assert ends[-1] == records
+
+
+def test_what_is_left_of_a_reading_is_told_before_more_is_read() -> None:
+    told, read, stopping = list[int](), list[int](), threading.Event()
+
+    class Given(World):
+        def open(self, _: float) -> None: ...
+
+        def join(self, **_: object) -> None: ...
+
+        def close(self) -> None: ...
+
+        def lag(self) -> dict[Partition, int]:
+            return {}
+
+        @override
+        def read(self, _: float) -> list[Record]:
+            read.append(len(told))
+            if len(read) > 1:
+                stopping.set()
+                return []
+            return numbered(3, PART_BYTES)
+
+        @override
+        def commit(self, offsets: Mapping[Partition, int], *_: object) -> None:
+            told.append(offsets["a", 0])
+
+    world = Given([], records=0)
+    worker = worker_in(world)
+    worker._tasks[0], worker._committer = Hard(world, LONGEST_S), Immediate()
+    worker.run(stopping)
+    assert told == [1, 2, 3]
+    assert read == [0, 3]
+
+
+def test_a_reading_is_handled_on_while_a_slow_commit_is_on_its_way() -> None:
+    world = Slow(0)
+    worker = worker_in(world)
+    worker._tasks[0] = Hard(world, LONGEST_S)
+    left = worker._transact(numbered(5, PART_BYTES))
+    assert len(left) == 4
+    threading.Timer(0.05, world.let_go.set).start()
+    assert not worker._transact(left)
+    worker._await_commit()
+    assert world.noted.count("begin") == 2, "none of the others waits for a commit of its own"
 
 
 def test_only_what_nobody_waits_for_is_gathered() -> None:
