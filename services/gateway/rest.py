@@ -73,9 +73,9 @@ class FhirDoor:
         headers = headers_of(scope)
         source = self._desk.identify(headers, scope.get("state", {}).get(CERTIFICATE, ""))
         body = await whole_body(headers, receive)
-        check_object(body)
+        stated = check_object(body)
         told = interactions.agreed(address, headers, body) if address.kind else {}
-        answers = interactions.answers_of(body)
+        answers = interactions.answers_of(body, stated)
         said = notification_of(body)
         if said is not None:
             self._catching.count(source.id, said)

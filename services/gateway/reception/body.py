@@ -18,7 +18,15 @@ MEDIA_TYPES: Final = frozenset({"application/fhir+json", "application/json"})
 IDENTITY: Final = frozenset({"", "identity"})
 WHITESPACE: Final = b" \t\n\r"
 
+
+class _Head(msgspec.Struct, gc=False):
+    """All of an object is read, and this is kept."""
+
+    type: msgspec.Raw = msgspec.Raw()
+
+
 _JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+_OBJECT: Final = msgspec.json.Decoder(_Head)
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 
@@ -39,25 +47,37 @@ def media_type(headers: Mapping[str, str]) -> str:
     return kind
 
 
-def check_object(body: bytes) -> None:
-    """Require one JSON object in UTF-8.
+def check_object(body: bytes) -> bytes:
+    """Require one JSON object in UTF-8, and give what it states as its `type`.
+
+    Returns:
+        The type as it is written, with its quotes; empty where there is none. Of a Bundle it says
+        what the whole is for.
 
     Raises:
         Rejected: with the byte at which it is none (400).
     """
     try:
-        body.decode()
+        if not body.isascii():
+            body.decode()
+        return bytes(_head(body).type)
     except UnicodeDecodeError as error:
         raise Rejected(400, f"byte {error.start}", Reason.ENCODING) from None
-    try:
-        _JSON.decode(body)
+    except msgspec.ValidationError:
+        start = len(body) - len(body.lstrip(WHITESPACE))
+        raise Rejected(400, f"byte {start}", Reason.FHIR_TYPE) from None
     except msgspec.DecodeError as error:
         raise Rejected(400, _place(str(error), body), Reason.JSON_SYNTAX) from None
     except RecursionError:
         raise Rejected(400, "body", Reason.JSON_DEPTH) from None
-    start = len(body) - len(body.lstrip(WHITESPACE))
-    if body[start : start + 1] != b"{":
-        raise Rejected(400, f"byte {start}", Reason.FHIR_TYPE)
+
+
+def _head(body: bytes) -> _Head:
+    try:
+        return _OBJECT.decode(body)
+    except msgspec.ValidationError:
+        _JSON.decode(body)  # what is no JSON at all is told first
+        raise
 
 
 def _place(complaint: str, body: bytes) -> str:

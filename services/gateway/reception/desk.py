@@ -70,10 +70,14 @@ class Desk:
     def fhir(self, source: Source, headers: Headers, body: bytes) -> Admitted:
         """Receive a resource or a Bundle.
 
+        Args:
+            source: that sent it.
+            headers: of the request.
+            body: one JSON object, as `check_object` requires.
+
         Raises:
-            Rejected: the body is no JSON object, or the declared time no time.
+            Rejected: the declared time is none.
         """
-        check_object(body)
         received_at = _declared(source, headers)
         self._hear(source)
         envelope = self._envelope(source, media_type(headers), received_at=received_at)

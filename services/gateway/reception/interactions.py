@@ -14,6 +14,7 @@ TYPES: Final = ("Observation", "Bundle", "Patient", "Encounter", "Device", "Cove
 ID: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9.-]{1,64}")
 ANSWERED: Final = {"transaction": "transaction-response", "batch": "batch-response"}
 """Types of Bundles whose entries are answered one by one, and the type of the answer."""
+_STATED: Final = frozenset(f'"{kind}"'.encode() for kind in ANSWERED)
 HELD: Final = "202 Accepted"
 NOT_TAKEN: Final = "405 Method Not Allowed"
 _TAKEN: Final = ("POST", "PUT")
@@ -99,15 +100,18 @@ def agreed(address: Address, headers: Mapping[str, str], body: bytes) -> dict[st
     return {"Location": place}
 
 
-def answers_of(body: bytes) -> tuple[str, list[str]] | None:
+def answers_of(body: bytes, stated: bytes) -> tuple[str, list[str]] | None:
     """Say what is told of each entry of a batch or transaction; None for any other body.
+
+    Args:
+        body: one JSON object.
+        stated: its type, as `check_object` gives it.
 
     Raises:
         Rejected: an entry cannot be taken as it asks (400), and so the whole is not: what is
             handed on is what was sent.
     """
-    # Most Bundles are neither: two searches tell without reading them.
-    if b'"transaction"' not in body and b'"batch"' not in body:
+    if stated not in _STATED:
         return None
     try:
         seen = _BUNDLE.decode(body)

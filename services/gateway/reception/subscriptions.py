@@ -12,7 +12,8 @@ HANDSHAKE: Final = "handshake"
 HEARTBEAT: Final = "heartbeat"
 MOST_BEYOND: Final = 10_000
 """Numbers that are remembered ahead of a gap; whatever comes beyond them is held, not numbered."""
-_MARKS: Final = (b"SubscriptionStatus", b"events-since-subscription-start")
+_MARK: Final = b"ubscription"
+"""Stands in every notification, and in few other messages."""
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class _Bundle(msgspec.Struct):
 
 def notification_of(body: bytes) -> Notification | None:
     """Read the status of a notification; None where a body is none, or cannot be numbered."""
-    if not any(mark in body for mark in _MARKS):
+    if _MARK not in body:
         return None
     try:
         bundle = msgspec.json.decode(body, type=_Bundle)
