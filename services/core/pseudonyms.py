@@ -102,8 +102,8 @@ def reading_ids(key: bytes, source: str) -> Callable[[str], bytes]:
     outside = hashlib.sha256(bytes(byte ^ 0x5C for byte in block)).copy
 
     def name(identifier: str) -> bytes:
-        inner, outer = begun(), outside()
-        inner.update(_part(identifier))
+        inner, outer, encoded = begun(), outside(), identifier.encode()
+        inner.update(len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded)
         outer.update(inner.digest())
         return outer.digest()[:8]
 

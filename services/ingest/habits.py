@@ -64,6 +64,12 @@ class Meant(msgspec.Struct, frozen=True, gc=False):
     high: float
     """Numbers between the two are usual, and values in the model's unit as they are."""
 
+    def said(self, number: float) -> "Said":
+        """Give the value of any number, what it means, and its flags; raises ValueError."""
+        if self.low < number < self.high:
+            return self, number, 0
+        return (self, *self.value(number))
+
     def value(self, number: float) -> tuple[float, int]:
         """Give the value of any number, and its flags.
 
@@ -146,10 +152,7 @@ class Language:
         meant = self.meant[bytes(seen.code), bytes(seen.category), own.system, own.code]
         if isinstance(meant, OutOfScope):
             return meant
-        number = own.value
-        if meant.low < number < meant.high:
-            return ((meant, number, 0),)
-        return ((meant, *meant.value(number)),)
+        return (meant.said(own.value),)
 
     def _of_panel(self, seen: Plain) -> tuple[Said, ...]:
         category = bytes(seen.category)
@@ -161,7 +164,7 @@ class Language:
             meant = self.meant[bytes(part.code), category, own.system, own.code]
             if isinstance(meant, OutOfScope) or meant.variable in found:
                 raise ValueError("not the parts of a panel")
-            found[meant.variable] = meant, *meant.value(own.value)
+            found[meant.variable] = meant.said(own.value)
         if not found:
             raise ValueError("nothing in it")
         return tuple(found.values())

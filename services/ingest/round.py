@@ -1,6 +1,7 @@
 """One look at each plain Observation of a message, beside the one before it."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from services.core.events import Fate, Flag, Kind
@@ -16,6 +17,8 @@ from services.runtime.avro import text
 
 _OBSERVATION: Final = Kind.OBSERVATION
 _NO_ID: Final = int(Flag.NO_ID)
+_ABOUT: Final = attrgetter("subject", "encounter", "effectiveDateTime", "issued", "device", "meta")
+"""All that an Observation's scene is made of."""
 _NOBODY: Final = "-"
 """In the place of an id that is not asked for."""
 
@@ -48,8 +51,7 @@ class Round:
             try:
                 readings = readings_of(seen) if seen and name else None
                 if seen and isinstance(readings, tuple):
-                    about = seen.subject, seen.encounter, seen.effectiveDateTime, seen.issued
-                    beside = *about, seen.device, seen.meta
+                    beside = _ABOUT(seen)
                     if beside != before:  # those of a patient mostly stand together
                         scene, before = self._scene(seen), beside
             except Exception:  # noqa: BLE001 - the careful look says what it is
@@ -61,8 +63,8 @@ class Round:
             else:
                 rows, version, device, told = scene
                 for meant, value, flags in readings:
-                    named = meant.code, meant.unit, device
-                    rows.append((index, meant.variable, value, flags, name, version, *named))
+                    known = index, meant.variable, value, flags, name, version
+                    rows.append((*known, meant.code, meant.unit, device))
                 details.append(told[readings[0][0].variable < VITAL_SIGNS])
         return details
 
@@ -71,7 +73,7 @@ class Round:
         identifiers = [seen.id if seen else _NOBODY for seen in reader.plain]
         if not are_ids(identifiers):
             return [None] * len(identifiers)
-        return [self._source.reading_id(identifier) for identifier in identifiers]
+        return [*map(self._source.reading_id, identifiers)]
 
     def _scene(self, seen: Plain) -> Scene:
         """Say what an Observation's readings share with those beside it; raises ValueError."""
@@ -81,12 +83,14 @@ class Round:
         stay = seen.encounter.reference if seen.encounter else ""
         whose = self._source.whose[seen.subject.reference, stay]
         device = self._source.device[seen.device.reference if seen.device else ""]
-        other, vital = (
-            CLOCK_SKEW if is_skewed(seen.issued, at, variable, self._received_at) else ""
-            for variable in (VITAL_SIGNS, 0)
-        )
-        version = version_of(seen.meta)
-        return self.gathered.rows(whose, at), version, device, (other, vital)
+        told = "", ""
+        if seen.issued or is_skewed(None, at, 0, self._received_at):
+            other, vital = (
+                CLOCK_SKEW if is_skewed(seen.issued, at, variable, self._received_at) else ""
+                for variable in (VITAL_SIGNS, 0)
+            )
+            told = other, vital
+        return self.gathered.rows(whose, at), version_of(seen.meta), device, told
 
     def _carefully(self, index: int, reader: Reader) -> Detail:
         entry = reader.entry(index)

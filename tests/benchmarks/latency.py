@@ -4,7 +4,7 @@ The whole path on one machine, everything on. A sender of its own process posts 
 events (ten patients each) that were made before; an outside reader of committed records takes the
 time at which it sees an alert, and a prediction. Then a burst: so many events as fast as the
 gateway takes them. A round of vital signs comes as one Observation each, 4.7 in the mean, or with
-`--panels` as the components of one.
+`--panels` as the components of one. Beside each phase stands how fast the machine was (`pace`).
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 from lives import until
+from pace import Pace
 from progress import counting, ending_by_signal, say
 from report import line
 from spool import Spool, merged, send, spooled
@@ -181,9 +182,12 @@ def main() -> None:
         }
         try:
             path.start()
-            with Subscriber(path) as seen:
+            with Subscriber(path) as seen, Pace() as pace:
                 for name, (_, seconds) in wanted.items():
+                    began = time.monotonic()
                     figures[name] = phase(path, seen, spools[name], seconds)
+                    ended = began + figures[name]["sent_in_s"]
+                    figures[name]["machine_ms"] = pace.between(began, ended)
                     say(f"{name}: {figures[name]}")
         finally:
             path.stop()
